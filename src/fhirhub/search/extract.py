@@ -1,0 +1,184 @@
+"""Index rows of a resource.
+
+All parameters of a type are laid into one tree of JSON property names, so that a document is walked once and costs
+what it holds, however many parameters the type has. Trees are built when a type is first seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fhirhub.definitions.tables import Definitions
+from fhirhub.fhirpath.compile import Move, Route, holds, truth
+from fhirhub.search.parameters import composite, date, number, quantity, reference, string, token, uri
+from fhirhub.search.parameters.base import Context, Emit, Facet
+from fhirhub.search.registry import Registry
+from fhirhub.search.rows import MAX_DATE, MIN_DATE, Rows, range_key
+
+_SIMPLE: dict[str, Callable[[int, Route, bytes], Emit | None]] = {
+    "string": string.indexer,
+    "token": token.indexer,
+    "date": date.indexer,
+    "number": number.indexer,
+    "quantity": quantity.indexer,
+    "uri": uri.indexer,
+}
+
+
+@dataclass(slots=True)
+class _Node:
+    """A place in the tree: what to emit for a value there, and where to go on."""
+
+    emits: list[Emit] = field(default_factory=list)
+    children: dict[str, _Node] = field(default_factory=dict)
+    filters: dict[Move, _Node] = field(default_factory=dict)
+    """Nodes for the same value, where it passes the filter."""
+    items: dict[tuple[str, int], _Node] = field(default_factory=dict)
+    """Nodes for one item of the list under a property."""
+
+    def at(self, route: Route) -> _Node:
+        """The node at the end of ``route``, made where it is not there yet."""
+        node, moves = self, list(route.moves)
+        while moves:
+            move = moves.pop(0)
+            if move.kind == "child" and moves and moves[0].kind == "index":
+                node = node.items.setdefault((move.name, int(moves.pop(0).value)), _Node())
+            elif move.kind == "child":
+                node = node.children.setdefault(move.name, _Node())
+            else:
+                node = node.filters.setdefault(move, _Node())
+        return node
+
+    def compiled(self) -> Emit:
+        """The node as one function of a single value."""
+        emits = [*self.emits]
+        emits += [_filtered(move, node.compiled()) for move, node in self.filters.items()]
+        emits += [_item(name, position, node.compiled()) for (name, position), node in self.items.items()]
+        if not self.children:
+            return emits[0] if len(emits) == 1 else _each(tuple(emits))
+        return _walk({name: node.compiled() for name, node in self.children.items()}, tuple(emits))
+
+
+def _each(emits: tuple[Emit, ...]) -> Emit:
+    def emit(value: Any, rows: Rows, context: Context) -> None:
+        for one in emits:
+            one(value, rows, context)
+
+    return emit
+
+
+def _filtered(move: Move, inner: Emit) -> Emit:
+    if move.kind == "truth":
+
+        def emit_truth(value: Any, rows: Rows, context: Context) -> None:
+            if type(value) is dict:
+                inner(truth(move, value), rows, context)
+
+        return emit_truth
+
+    def emit(value: Any, rows: Rows, context: Context) -> None:
+        if holds(move, value):
+            inner(value, rows, context)
+
+    return emit
+
+
+def _item(name: str, position: int, inner: Emit) -> Emit:
+    def emit(value: Any, rows: Rows, context: Context) -> None:
+        items = value.get(name) if type(value) is dict else None
+        if type(items) is list and position < len(items):
+            inner(items[position], rows, context)
+
+    return emit
+
+
+def _walk(children: dict[str, Emit], emits: tuple[Emit, ...]) -> Emit:
+    onward = children.get
+
+    def walk(value: Any, rows: Rows, context: Context) -> None:
+        if type(value) is not dict:
+            return
+        for emit in emits:
+            emit(value, rows, context)
+        for name, inner in value.items():
+            child = onward(name)
+            if child is None:
+                continue
+            if type(inner) is list:
+                for item in inner:
+                    child(item, rows, context)
+            else:
+                child(inner, rows, context)
+
+    return walk
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    walk: Emit
+    dates: frozenset[int]
+    """Range keys of the main clinical date."""
+
+
+class Extractor:
+    """Makes the index rows of resources.
+
+    ``secret`` is the store's hash key. Documents are as parsed and validated; what does not have the shape its type
+    asks for makes no rows rather than an error.
+    """
+
+    def __init__(self, definitions: Definitions, secret: bytes, registry: Registry | None = None) -> None:
+        self._definitions = definitions
+        self._secret = secret
+        self._registry = registry or Registry(definitions)
+        self._plans: dict[str, _Plan] = {}
+
+    def rows(self, document: dict[str, Any], bases: tuple[str, ...] = ()) -> Rows:
+        """The rows of ``document``; ``bases`` are the urls (no final slash) under which this server is known.
+
+        KeyError when its ``resourceType`` is none.
+        """
+        plan = self._plans.get(document["resourceType"]) or self._plan(document["resourceType"])
+        rows = Rows()
+        plan.walk(document, rows, Context(document, bases))
+        main = MAX_DATE
+        for key, lo, _ in rows.dates:
+            if lo < main and key in plan.dates:
+                main = lo
+        rows.date = MIN_DATE if main == MAX_DATE else main
+        return rows
+
+    def _plan(self, type: str) -> _Plan:
+        root = _Node()
+        facets = self._registry.facets(type)
+        for facet in facets.values():
+            if not facet.aliases:
+                self._lay(root, facet, _watchers(facet, facets))
+        code = self._definitions.sort_date.get(type)
+        main = facets.get(code) if code else None
+        pids = [alias.pid for alias in main.aliases] or [main.pid] if main else []
+        plan = self._plans[type] = _Plan(root.compiled(), frozenset(range_key(pid) for pid in pids))
+        return plan
+
+    def _lay(self, root: _Node, facet: Facet, watchers: dict[str, tuple[int, ...]]) -> None:
+        for route in facet.routes:
+            if facet.kind == "composite":
+                emit = composite.indexer(facet, self._secret)
+            elif facet.kind == "reference":
+                emit = reference.indexer(facet, route, self._secret, self._definitions.type_number, watchers)
+            else:
+                emit = _SIMPLE[facet.kind](facet.pid, route, self._secret)
+            if emit is not None:
+                root.at(route).emits.append(emit)
+
+
+def _watchers(facet: Facet, facets: dict[str, Facet]) -> dict[str, tuple[int, ...]]:
+    """Target type -> pids of the parameters that are ``facet`` restricted to that type."""
+    found: dict[str, tuple[int, ...]] = {}
+    for other in facets.values():
+        for alias in other.aliases:
+            if alias.pid == facet.pid and alias.only is not None:
+                found[alias.only] = (*found.get(alias.only, ()), other.pid)
+    return found

@@ -1,0 +1,191 @@
+"""Reference parameters: https://hl7.org/fhir/R4/search.html#reference
+
+Literal references to this server become (type, id) rows, which the store files under the target's internal key;
+everything else (other servers, urns, canonicals, logical references) is found by hash. Versions do not count.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
+
+from fhirhub.fhirpath.compile import Route
+from fhirhub.resource.reference import External, Literal
+from fhirhub.resource.reference import parse as parse_reference
+from fhirhub.search.parameters.base import NUL, Alias, Context, Emit, Facet, Query, any_of, refuse, split, unescape
+from fhirhub.search.parameters.uri import uri_spellings
+from fhirhub.search.predicate import Keys, Or, Predicate, Refers
+from fhirhub.search.rows import Rows, hashed_key
+
+CANONICAL = frozenset(("canonical", "uri", "url"))
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}", re.ASCII)
+
+
+def _logical_spellings(identifier: Any) -> tuple[str, ...]:
+    """What a logical reference is hashed as."""
+    if type(identifier) is not dict or type(identifier.get("value")) is not str:
+        return ()
+    system = identifier.get("system")
+    value = identifier["value"]
+    return (f"id{NUL}{NUL}{value}", f"id{NUL}{system if type(system) is str else ''}|{value}")
+
+
+def _type_of_url(url: str) -> str | None:
+    """The resource type that a RESTful url names: the last segment but one."""
+    pieces = url.partition("/_history/")[0].rsplit("/", 2)
+    return pieces[1] if len(pieces) == 3 else None
+
+
+def _reference_indexer(
+    pid: int, route: Route, types: Container[str], secret: bytes, watchers: Mapping[str, tuple[int, ...]]
+) -> Emit:
+    only = route.resolves
+
+    def present(kind: str | None, rows: Rows) -> None:
+        rows.params.add(pid)
+        if kind in watchers:
+            rows.params.update(watchers[kind])
+
+    def emit_other(value: dict[str, Any], text: Any, rows: Rows, context: Context) -> None:
+        kind = value.get("type") if type(value.get("type")) is str else None
+        found = parse_reference(text, context.bases) if type(text) is str else None
+        if isinstance(found, Literal) and found.type in types:
+            kind = found.type
+        elif isinstance(found, External):
+            kind = kind or _type_of_url(found.url)
+        if only is not None and only != kind:
+            return
+        present(kind, rows)
+        for spelling in _logical_spellings(value.get("identifier")):
+            rows.tokens.add(hashed_key(pid, spelling, secret))
+        if isinstance(found, Literal) and found.type in types:
+            rows.references.add((pid, found.type, found.id))
+        elif isinstance(found, External):
+            rows.tokens.add(hashed_key(pid, found.url, secret))
+
+    def emit(value: Any, rows: Rows, context: Context) -> None:
+        if type(value) is not dict:
+            return
+        text = value.get("reference")
+        if type(text) is str and "identifier" not in value:
+            kind, slash, rest = text.partition("/")
+            if slash and kind in types and "/" not in rest:  # the common form, without a regular expression
+                if only is None or only == kind:
+                    present(kind, rows)
+                    rows.references.add((pid, kind, rest))
+                return
+        emit_other(value, text, rows, context)
+
+    return emit
+
+
+def _canonical_indexer(pid: int, secret: bytes) -> Emit:
+    def emit(value: Any, rows: Rows, context: Context) -> None:
+        if type(value) is str:
+            rows.params.add(pid)
+            for spelling in uri_spellings(value, "canonical"):
+                rows.tokens.add(hashed_key(pid, spelling, secret))
+
+    return emit
+
+
+def _inline_indexer(pid: int, targets: tuple[str, ...], secret: bytes) -> Emit:
+    """For a parameter whose value is a resource: it is not one of the server's own, so it is found by hash."""
+
+    def emit(value: Any, rows: Rows, context: Context) -> None:
+        if type(value) is dict and value.get("resourceType") in targets:
+            rows.params.add(pid)
+            if type(value.get("id")) is str:
+                rows.tokens.add(hashed_key(pid, f"{value['resourceType']}/{value['id']}", secret))
+
+    return emit
+
+
+def indexer(
+    facet: Facet, route: Route, secret: bytes, types: Container[str], watchers: Mapping[str, tuple[int, ...]]
+) -> Emit | None:
+    """The emitter for values at the end of ``route``; None when references are not made of that type.
+
+    ``types`` are the resource types; ``watchers`` says which further parameters are present when a reference leads to
+    a type: those that are this one restricted to it.
+    """
+    if route.type_name == "Reference":
+        return _reference_indexer(facet.pid, route, types, secret, watchers)
+    if route.type_name == "Resource":
+        return _inline_indexer(facet.pid, facet.targets, secret)
+    return _canonical_indexer(facet.pid, secret) if route.type_name in CANONICAL else None
+
+
+def reference_spellings(value: Any, route: Route, context: Context) -> list[str]:
+    """How a reference is spelt as the second half of a composite."""
+    if route.type_name in CANONICAL:
+        return list(uri_spellings(value, "canonical")) if type(value) is str else []
+    text = value.get("reference") if type(value) is dict else None
+    found = parse_reference(text, context.bases) if type(text) is str else None
+    if isinstance(found, Literal):
+        return [f"{found.type}/{found.id}"]
+    return [found.url] if isinstance(found, External) else []
+
+
+def allowed(facet: Facet, query: Query) -> tuple[str, ...]:
+    """The resource types that the parameter may lead to."""
+    return facet.targets or query.definitions.resource_types
+
+
+def resolve(facet: Facet, kind: str | None, text: str, query: Query) -> tuple[list[tuple[str, str]], list[str]]:
+    """What the query value ``text`` may mean: resources of this server, and spellings of anything else."""
+    if kind is not None and "/" not in text:
+        text = f"{kind}/{text}"
+    found = parse_reference(text, query.bases)
+    if isinstance(found, Literal):
+        if found.type not in query.definitions.type_number:
+            raise refuse(facet.expression, f"{found.type!r} is not a resource type")
+        matches = [(found.type, found.id)] if kind in (None, found.type) else []
+        absolute = [f"{base}/{found.type}/{found.id}" for base in query.bases] if facet.canonical else []
+        return matches, [text, *absolute] if facet.canonical or facet.inline else []
+    if isinstance(found, External):
+        return [], [text]
+    if not _ID.fullmatch(text):
+        raise refuse(facet.expression, f"{text!r} is no reference; write Type/id, id or an absolute url")
+    matches = [(target, text) for target in allowed(facet, query)]
+    if facet.canonical:
+        return [], [text, *(f"{base}/{target}/{id}" for base in query.bases for target, id in matches)]
+    return ([], [f"{target}/{id}" for target, id in matches]) if facet.inline else (matches, [])
+
+
+def logical_spelling(facet: Facet, text: str) -> str:
+    """What the value of an ``:identifier`` search is hashed as."""
+    pieces = [unescape(piece) for piece in split(text, "|")]
+    if len(pieces) > 2 or not pieces[-1]:
+        raise refuse(facet.expression, f"{facet.code}:identifier is written value or system|value")
+    return f"id{NUL}{NUL}{pieces[0]}" if len(pieces) == 1 else f"id{NUL}{pieces[0]}|{pieces[1]}"
+
+
+def parse(facet: Facet, modifier: str | None, values: Sequence[str], query: Query) -> Predicate:
+    """Any of ``values``; ``modifier`` is None, ``identifier`` or a resource type."""
+    matches: list[tuple[str, str]] = []
+    spellings: list[str] = []
+    for value in values:
+        text = unescape(value).strip()
+        if not text:
+            raise refuse(facet.expression, f"{facet.code} needs a reference")
+        if modifier == "identifier":
+            spellings.append(logical_spelling(facet, value))
+        else:
+            local, other = resolve(facet, modifier, text, query)
+            matches += local
+            spellings += other
+    aliases = facet.aliases or (Alias(facet.pid),)
+    return any_of([_one(alias, matches, spellings, query) for alias in aliases])
+
+
+def _one(alias: Alias, matches: list[tuple[str, str]], spellings: list[str], query: Query) -> Predicate:
+    kept = tuple(dict.fromkeys(match for match in matches if alias.only in (None, match[0])))
+    keys = tuple(dict.fromkeys(hashed_key(alias.pid, spelling, query.secret) for spelling in spellings))
+    parts: list[Predicate] = []
+    if kept:
+        parts.append(Refers(alias.pid, kept))
+    if keys:
+        parts.append(Keys(keys))
+    return any_of(parts) if parts else Or(())

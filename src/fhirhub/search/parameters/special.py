@@ -1,0 +1,82 @@
+"""The parameters that have no rows of their own, and what R4 defines but is not served yet.
+
+https://hl7.org/fhir/R4/search.html#all
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from fhirhub.search.parameters.base import Facet, Query, any_of, refuse, shortened, unescape
+from fhirhub.search.parameters.date import bounds, parse_interval
+from fhirhub.search.predicate import Bound, Ids, Not, Predicate, Updated
+
+ROWLESS = frozenset(("_id", "_lastUpdated"))
+"""Answered from columns of the resource itself."""
+
+UNSERVED_PARAMETERS: dict[str, str] = {
+    "_content": "full-text search is not served yet",
+    "_text": "full-text search is not served yet",
+    "_filter": "filter expressions are not served yet",
+    "_list": "search by list is not served yet",
+    "_query": "named queries are not served",
+    "_type": "search across types is not served yet",
+    "_contained": "search in contained resources is not served yet",
+    "_containedType": "search in contained resources is not served yet",
+    "_score": "relevance is not served yet",
+    "near": "search by distance is not served yet",
+    "age": "HL7 published this parameter without an expression; search by birthdate",
+    "birthOrderBoolean": "HL7 published this parameter without an expression",
+}
+"""Code -> why a parameter that R4 defines is refused."""
+
+UNSERVED_MODIFIERS: dict[str, dict[str, str]] = {
+    "token": {
+        "text": "search in the text of codes is not served yet",
+        "in": "search by value set is not served yet",
+        "not-in": "search by value set is not served yet",
+        "above": "subsumption is not served yet",
+        "below": "subsumption is not served yet",
+    },
+    "uri": {
+        "above": "search by hierarchy is not served yet",
+        "below": "search by hierarchy is not served yet",
+    },
+    "reference": {
+        "above": "search by hierarchy is not served yet",
+        "below": "search by hierarchy is not served yet",
+    },
+}
+"""Kind -> modifier -> why a modifier that R4 defines is refused."""
+
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}", re.ASCII)
+
+
+def parse_id(facet: Facet, modifier: str | None, values: Sequence[str], query: Query) -> Predicate:
+    """``_id``: any of ``values``, or with ``:not`` none of them."""
+    ids: list[str] = []
+    for value in values:
+        text = unescape(value)
+        if not _ID.fullmatch(text):
+            raise refuse(facet.expression, f"{shortened(text)!r} is not an id: letters, digits, - and ., at most 64")
+        ids.append(text)
+    found = Ids(tuple(dict.fromkeys(ids)))
+    return Not(found) if modifier == "not" else found
+
+
+def _on_instant(each: tuple[Bound, ...]) -> tuple[Bound, ...]:
+    """Bounds on an interval as bounds on a moment, which is its own start and end."""
+    return tuple(("lo", operator, value) for _, operator, value in each)
+
+
+def parse_updated(facet: Facet, modifier: str | None, values: Sequence[str], query: Query) -> Predicate:
+    """``_lastUpdated``: any of ``values``."""
+    parts: list[Predicate] = []
+    for text in values:
+        prefix, (lo, hi) = parse_interval(facet.expression, text)
+        if prefix in ("ge", "le"):  # for a moment the two ways to be "greater or equal" are one
+            parts.append(Updated((("lo", ">=", lo) if prefix == "ge" else ("lo", "<=", hi),)))
+        else:
+            parts.extend(Updated(_on_instant(each)) for each in bounds(prefix, lo, hi, query.now))
+    return any_of(parts)
