@@ -1,8 +1,8 @@
 """The part of FHIRPath that search parameters use, compiled against the element tables.
 
-An expression such as ``(Observation.value as Quantity) | Observation.component.code`` becomes *routes*: straight
-ways through the JSON of a resource, with choice elements spelt out (``valueQuantity``) and the FHIR type of what
-stands at the end. https://hl7.org/fhir/R4/search.html, https://hl7.org/fhir/R4/fhirpath.html
+An expression such as ``(Observation.value as Quantity) | Observation.component.code`` becomes *routes*:
+straight ways through the JSON of a resource, with choice elements spelt out (``valueQuantity``) and the FHIR
+type of what stands at the end. https://hl7.org/fhir/R4/search.html, https://hl7.org/fhir/R4/fhirpath.html
 
 Served: paths, ``|``, ``as`` (operator and function), ``ofType``, ``where(x='y')``, ``where(resolve() is T)``,
 ``where(hasExtension('url'))``, ``[n]``, ``extension('url')``, ``%resource`` and the one boolean form
@@ -51,9 +51,10 @@ class Path:
 class Move:
     """One movement through JSON.
 
-    ``child`` goes to property ``name``; ``index`` keeps only item ``value`` of the list just reached; ``equals`` keeps
-    objects whose property ``name`` is ``value``; ``has-extension`` keeps objects with an extension ``value``;
-    ``truth`` turns an object into whether one of its ``names`` is there and is not false.
+    ``child`` goes to property ``name``; ``index`` keeps only item ``value`` of the list just reached;
+    ``equals`` keeps objects whose property ``name`` is ``value``; ``has-extension`` keeps objects with an
+    extension ``value``; ``truth`` turns an object into whether one of its ``names`` is there and is not
+    false.
     """
 
     kind: str
@@ -66,8 +67,9 @@ class Move:
 class Route:
     """A way to values of one FHIR type.
 
-    ``binding`` is the required value set of the last element; ``targets`` the resource types it may refer to (empty =
-    any); ``resolves`` keeps only references to that type; ``from_root`` starts at the resource (``%resource``).
+    ``binding`` is the required value set of the last element; ``targets`` the resource types it may refer to
+    (empty = any); ``resolves`` keeps only references to that type; ``from_root`` starts at the resource
+    (``%resource``).
     """
 
     moves: tuple[Move, ...]
@@ -78,7 +80,9 @@ class Route:
     from_root: bool = False
 
 
-_TOKEN = re.compile(r"\s*(?:(?P<string>'(?:[^'\\]|\\.)*')|(?P<word>[A-Za-z_%][\w%]*)|(?P<digits>\d+)|(?P<sign>!=|.))")
+_TOKEN = re.compile(
+    r"\s*(?:(?P<string>'(?:[^'\\]|\\.)*')|(?P<word>[A-Za-z_%][\w%]*)|(?P<digits>\d+)|(?P<sign>!=|.))"
+)
 _TRUTH = re.compile(r"^\s*([\w.]+)\.exists\(\)\s+and\s+\1\s*!=\s*false\s*$")
 
 
@@ -88,7 +92,8 @@ class _Parser:
     def __init__(self, expression: str) -> None:
         self.expression = expression
         self.tokens: list[tuple[str, str]] = [
-            (found.lastgroup or "", found.group(found.lastgroup or 0)) for found in _TOKEN.finditer(expression.strip())
+            (found.lastgroup or "", found.group(found.lastgroup or 0))
+            for found in _TOKEN.finditer(expression.strip())
         ]
         self.at = 0
 
@@ -194,7 +199,9 @@ def _choices(owner: TypeDef, name: str) -> list[Property]:
     plain = owner.properties.get(name)
     if plain is not None and not plain.element.is_choice:
         return [plain]
-    return [entry for entry in owner.properties.values() if entry.element.is_choice and entry.element.name == name]
+    return [
+        entry for entry in owner.properties.values() if entry.element.is_choice and entry.element.name == name
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,9 +246,11 @@ def _truth(fronts: list[_Front]) -> list[_Front]:
 
 
 def routes(path: Path, focus: str, definitions: Definitions) -> tuple[Route, ...]:
-    """The routes of one alternative, starting at type ``focus`` (a resource type, or ``Observation.component``).
+    """The routes of one alternative, starting at type ``focus`` (a resource type, or
+    ``Observation.component``).
 
-    Values that are extensions are followed to their ``value[x]``. Raises ExpressionError for an unknown element.
+    Values that are extensions are followed to their ``value[x]``. Raises ExpressionError for an unknown
+    element.
     """
     fronts = [_Front((), focus)]
     resolves: str | None = None
@@ -264,7 +273,9 @@ def _route(front: _Front, resolves: str | None, from_root: bool) -> Route:
     return Route(front.moves, front.type_name, binding, targets, resolves, from_root)
 
 
-def expression_routes(expression: str, focus: str, definitions: Definitions, resource: str = "") -> tuple[Route, ...]:
+def expression_routes(
+    expression: str, focus: str, definitions: Definitions, resource: str = ""
+) -> tuple[Route, ...]:
     """All routes of ``expression`` from ``focus``; ``%resource`` paths start at type ``resource``."""
     found: list[Route] = []
     for path in parse(expression):
@@ -286,7 +297,9 @@ def holds(move: Move, value: Any) -> bool:
         return False
     if move.kind == "equals":
         return value.get(move.name) == move.value
-    return any(isinstance(item, dict) and item.get("url") == move.value for item in _items(value.get("extension")))
+    return any(
+        isinstance(item, dict) and item.get("url") == move.value for item in _items(value.get("extension"))
+    )
 
 
 def truth(move: Move, value: dict[str, Any]) -> bool:
@@ -299,7 +312,9 @@ def follow(route: Route, focus: Any) -> list[Any]:
     values: list[Any] = [focus]
     for move in route.moves:
         if move.kind == "child":
-            values = [item for value in values if isinstance(value, dict) for item in _items(value.get(move.name))]
+            values = [
+                item for value in values if isinstance(value, dict) for item in _items(value.get(move.name))
+            ]
         elif move.kind == "index":
             values = values[int(move.value) : int(move.value) + 1]
         elif move.kind == "truth":

@@ -1,7 +1,7 @@
 """Index rows of a resource.
 
-All parameters of a type are laid into one tree of JSON property names, so that a document is walked once and costs
-what it holds, however many parameters the type has. Trees are built when a type is first seen.
+All parameters of a type are laid into one tree of JSON property names, so that a document is walked once and
+costs what it holds, however many parameters the type has. Trees are built when a type is first seen.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ class _Plan:
 class Extractor:
     """Makes the index rows of resources.
 
-    ``secret`` is the store's hash key. Documents are as parsed and validated; what does not have the shape its type
-    asks for makes no rows rather than an error.
+    ``secret`` is the store's hash key. Documents are as parsed and validated; what does not have the shape
+    its type asks for makes no rows rather than an error.
     """
 
     def __init__(self, definitions: Definitions, secret: bytes, registry: Registry | None = None) -> None:

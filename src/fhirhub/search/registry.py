@@ -1,8 +1,8 @@
 """The search parameters of a resource type, compiled: routes to their values, and who answers for whom.
 
 An *alias* is a parameter that needs no rows: its expression is another parameter's, or the union of several
-(combo-code = code | component-code), or another reference restricted to one type (patient = subject where it is a
-Patient). It is found from the data by comparing the alternatives of the expressions.
+(combo-code = code | component-code), or another reference restricted to one type (patient = subject where it
+is a Patient). It is found from the data by comparing the alternatives of the expressions.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ class Registry:
         return self._by_pid[pid]
 
     def references(self, type: str, code: str) -> tuple[Alias, ...]:
-        """Where the rows of the reference parameter ``code`` stand: pids, each with the one type that counts or None.
+        """Where the rows of the reference parameter ``code`` stand: pids, each with the one type that counts
+        or None.
 
         This is what compartments, includes and chains go by. () when there is no such parameter.
         """

@@ -1,7 +1,7 @@
 """What the parameter types share: the compiled parameter, the two contexts, escapes and refusals.
 
-Every ``parameters/*.py`` has an index side (a value of a resource -> rows) and a parse side (the text of a query ->
-predicate); both must agree on how a value is spelt, which is why they stand in one file.
+Every ``parameters/*.py`` has an index side (a value of a resource -> rows) and a parse side (the text of a
+query -> predicate); both must agree on how a value is spelt, which is why they stand in one file.
 https://hl7.org/fhir/R4/search.html#ptypes
 """
 
@@ -34,9 +34,9 @@ class Alias:
 class Facet:
     """One search parameter as it applies to one resource type.
 
-    ``routes`` lead to its values (for a component of a composite: from the composite's element). ``aliases`` is not
-    empty when the parameter has no rows of its own. ``inline`` marks a reference parameter whose value is a whole
-    resource (Bundle.composition); ``canonical`` one that only stands on uri-like elements.
+    ``routes`` lead to its values (for a component of a composite: from the composite's element). ``aliases``
+    is not empty when the parameter has no rows of its own. ``inline`` marks a reference parameter whose value
+    is a whole resource (Bundle.composition); ``canonical`` one that only stands on uri-like elements.
     """
 
     type: str
@@ -70,6 +70,15 @@ Emit = Callable[[Any, Rows, Context], None]
 """Adds the rows of one value."""
 
 
+class Budget:
+    """How many criteria one search may come to once its untyped chains are spelt out."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """What parsers may look at besides the text: ``now`` is in microseconds since 1970 UTC."""
@@ -78,11 +87,27 @@ class Query:
     secret: bytes
     bases: tuple[str, ...]
     now: int
+    budget: Budget
+
+
+class TooCostly(BadRequest):
+    """A search that asks for more than the server is ready to do at once."""
+
+
+class NotUnderstood(BadRequest):
+    """A parameter or modifier that does not exist or is not served: ``handling=lenient`` passes over
+    these.
+    """
 
 
 def refuse(expression: str, text: str, code: str = "value") -> BadRequest:
     """A 400 about the search parameter ``expression``."""
     return BadRequest(Issue(code, text, expression=expression))
+
+
+def too_costly(expression: str, text: str) -> TooCostly:
+    """A 400 that names the limit which ``expression`` passes."""
+    return TooCostly(Issue("too-costly", text, expression=expression))
 
 
 def shortened(text: str, limit: int = 80) -> str:
@@ -95,7 +120,9 @@ _ESCAPED = re.compile(r"\\([\\,$|])")
 
 
 def split(text: str, sign: str) -> list[str]:
-    """``text`` cut at every ``sign`` (one of ``, $ |``) that no backslash precedes; escapes stay in the pieces."""
+    """``text`` cut at every ``sign`` (one of ``, $ |``) that no backslash precedes; escapes stay in the
+    pieces.
+    """
     if "\\" not in text:
         return text.split(sign)
     pattern = _PIECES[sign]

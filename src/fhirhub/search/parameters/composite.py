@@ -1,9 +1,9 @@
 """Composite parameters: https://hl7.org/fhir/R4/search.html#composite
 
-Two values of the same element asked for together, ``8480-6$gt140``. The first is always a token. A second token or
-reference joins it in one hash; an ordered second value (quantity, number, date, string) stands in a row whose key
-carries the hash of the first. The triples of MolecularSequence (token$start$end) use one number row whose ``lo`` is
-the second and whose ``hi`` is the third value.
+Two values of the same element asked for together, ``8480-6$gt140``. The first is always a token. A second
+token or reference joins it in one hash; an ordered second value (quantity, number, date, string) stands in a
+row whose key carries the hash of the first. The triples of MolecularSequence (token$start$end) use one number
+row whose ``lo`` is the second and whose ``hi`` is the third value.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def _spellings(component: Facet) -> Spellings:
             ways.append((_values(route), _reference_speller(route)))
 
     def spellings(focus: dict[str, Any], context: Context) -> list[str]:
-        return [s for values, spell in ways for value in values(focus, context) for s in spell(value, context)]
+        return [
+            s for values, spell in ways for value in values(focus, context) for s in spell(value, context)
+        ]
 
     return spellings
 
@@ -74,7 +76,9 @@ def _measured(component: Facet) -> Callable[[dict[str, Any], Context], list[Any]
         if component.kind == "string":
             measure = _normalised if route.type_name in ("string", "markdown") else None
         else:
-            measure = {"quantity": quantity, "number": number, "date": date}[component.kind].measurer(route.type_name)
+            measure = {"quantity": quantity, "number": number, "date": date}[component.kind].measurer(
+                route.type_name
+            )
         if measure is not None:
             ways.append((_values(route), measure))
 
@@ -149,7 +153,9 @@ def _triple_indexer(facet: Facet, first: Spellings, secret: bytes) -> Emit:
     def emit(value: Any, rows: Rows, context: Context) -> None:
         if type(value) is not dict:
             return
-        for spelling, start, end in product(first(value, context), starts(value, context), ends(value, context)):
+        for spelling, start, end in product(
+            first(value, context), starts(value, context), ends(value, context)
+        ):
             rows.params.add(pid)
             rows.numbers.add((range_key(pid, spelling, secret), start[0], end[1], 0))
 
@@ -193,7 +199,9 @@ def _ordered(key: int, facet: Facet, second: Facet, text: str, query: Query) -> 
     if second.kind == "date":
         return date.predicate(key, facet.expression, text, query)
     if second.kind == "number":
-        return number.predicate(key, second.routes, number.parse_number(facet.expression, unescape(text)), None)
+        return number.predicate(
+            key, second.routes, number.parse_number(facet.expression, unescape(text)), None
+        )
     return string.text_predicate(key, "prefix", unescape(text))
 
 

@@ -1,7 +1,8 @@
 """Date parameters: https://hl7.org/fhir/R4/search.html#date and https://hl7.org/fhir/R4/search.html#prefix
 
-Everything is an interval: ``2013`` lasts a year, ``2013-01-14T10:00:00`` a second, a Period from start to end, a
-missing end is open. Times without a zone are taken as UTC. Microseconds since 1970 UTC, both ends inclusive.
+Everything is an interval: ``2013`` lasts a year, ``2013-01-14T10:00:00`` a second, a Period from start to
+end, a missing end is open. Times without a zone are taken as UTC. Microseconds since 1970 UTC, both ends
+inclusive.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ def _days(text: str) -> Interval:
 
 
 def _width(text: str) -> int:
-    """How long the moment ``text`` (longer than a date) lasts: a minute, a second, or the last digit written."""
+    """How long the moment ``text`` (longer than a date) lasts: a minute, a second, or the last digit
+    written.
+    """
     if text[16:17] != ":":
         return _MINUTE
     if text[19:20] != ".":
@@ -112,7 +115,9 @@ _INTERVALS: dict[str, Callable[[Any], Interval | None]] = {
 
 
 def measurer(type_name: str) -> Callable[[Any], Interval | None] | None:
-    """The function from a value of ``type_name`` to its interval; None when dates are not made of that type."""
+    """The function from a value of ``type_name`` to its interval; None when dates are not made of that
+    type.
+    """
     return _INTERVALS.get(type_name)
 
 
@@ -149,16 +154,19 @@ def parse_interval(expression: str, text: str) -> tuple[str, Interval]:
             rest = rest.replace(" ", "+")
         return prefix, interval(rest)
     except ValueError:
-        remedy = "write a date as YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm:ssZ, after eq ne gt lt ge le sa eb ap"
+        remedy = (
+            "write YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm:ssZ, with or without a prefix such as ge"
+        )
         raise refuse(expression, f"{shortened(text)!r} is not a date; {remedy}") from None
 
 
 def bounds(prefix: str, lo: int, hi: int, now: int) -> list[tuple[Bound, ...]]:
-    """Any of these conjunctions of bounds says that an interval stands to ``lo`` .. ``hi`` as ``prefix`` asks.
+    """Any of these conjunctions of bounds says that an interval stands to ``lo`` .. ``hi`` as ``prefix``
+    asks.
 
-    The words of the specification, with "above" and "below" the open ranges beyond the search value: ``gt`` reaches
-    above, ``ge`` reaches above or is contained, ``sa`` is wholly above; ``ap`` overlaps the search value widened by a
-    tenth of its distance from now.
+    The words of the specification, with "above" and "below" the open ranges beyond the search value: ``gt``
+    reaches above, ``ge`` reaches above or is contained, ``sa`` is wholly above; ``ap`` overlaps the search
+    value widened by a tenth of its distance from now.
     """
     if prefix == "ap":
         margin = abs(now - (lo + hi) // 2) // 10

@@ -1,8 +1,8 @@
 """Number parameters: https://hl7.org/fhir/R4/search.html#number
 
-A number is a range too: of no width for a decimal, from low to high for a Range. With ``eq``, ``ne`` and no prefix
-the search value stands for all numbers that round to it (``100`` for 99.5 up to but not including 100.5); with the
-others it is exact.
+A number is a range too: of no width for a decimal, from low to high for a Range. With ``eq``, ``ne`` and no
+prefix the search value stands for all numbers that round to it (``100`` for 99.5 up to but not including
+100.5); with the others it is exact.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ from fhirhub.search.predicate import Bound, Predicate, Quantity
 from fhirhub.search.rows import Rows, range_key
 
 Interval = tuple[float, float]
-_FORMAT = re.compile(r"[+-]?(?P<whole>\d{1,60})(?:\.(?P<fraction>\d{1,60}))?(?:[eE](?P<exponent>[+-]?\d{1,3}))?", re.ASCII)
+_FORMAT = re.compile(
+    r"[+-]?(?P<whole>\d{1,60})(?:\.(?P<fraction>\d{1,60}))?(?:[eE](?P<exponent>[+-]?\d{1,3}))?", re.ASCII
+)
 _TENTH = Decimal("0.1")
 
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """A search value: the number itself, and the range of ``lo`` (inclusive) to ``hi`` (exclusive) it stands for."""
+    """A search value: the number itself, and the range of ``lo`` (inclusive) to ``hi`` (exclusive) it stands
+    for.
+    """
 
     prefix: str
     value: Decimal
@@ -46,13 +50,15 @@ class Searched:
 
 
 def as_float(value: Any) -> float | None:
-    """The number a JSON value holds; beyond the range of a double it becomes infinite; None when it is no number."""
+    """The number a JSON value holds; beyond the range of a double it becomes infinite; None when it is no
+    number.
+    """
     if type(value) is not int and type(value) is not LosslessFloat and type(value) is not float:
         return None
     try:
         return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
+    except OverflowError:  # an integer only
+        return -math.inf if str(value).startswith("-") else math.inf
 
 
 def _point(value: Any) -> Interval | None:
@@ -82,7 +88,9 @@ _INTERVALS: dict[str, Callable[[Any], Interval | None]] = {
 
 
 def measurer(type_name: str) -> Callable[[Any], Interval | None] | None:
-    """The function from a value of ``type_name`` to its range; None when numbers are not made of that type."""
+    """The function from a value of ``type_name`` to its range; None when numbers are not made of that
+    type.
+    """
     return _INTERVALS.get(type_name)
 
 
@@ -107,7 +115,10 @@ def parse_number(expression: str, text: str) -> Searched:
     prefix, rest = prefixed(text.strip())
     found = _FORMAT.fullmatch(rest)
     if found is None:
-        raise refuse(expression, f"{shortened(text)!r} is not a number; write one like 5.4, -3 or 1e2, after a prefix or none")
+        raise refuse(
+            expression,
+            f"{shortened(text)!r} is not a number; write one like 5.4, -3 or 1e2, after a prefix or none",
+        )
     fraction = len(found["fraction"] or "")
     exponent = int(found["exponent"] or 0)
     if found["exponent"] is not None and not fraction:
@@ -122,8 +133,8 @@ def parse_number(expression: str, text: str) -> Searched:
 def bounds(searched: Searched, points: bool, lo: str = "lo", hi: str = "hi") -> list[tuple[Bound, ...]]:
     """Any of these conjunctions says that a range stands to the search value as its prefix asks.
 
-    ``points``: every range is known to have no width, which makes one bound out of two. ``lo`` and ``hi`` name the
-    columns (the last two components of a triple share one row).
+    ``points``: every range is known to have no width, which makes one bound out of two. ``lo`` and ``hi``
+    name the columns (the last two components of a triple share one row).
     """
     value = searched.exact
     least, most = float(searched.value - searched.half), float(searched.value + searched.half)

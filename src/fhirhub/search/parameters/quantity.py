@@ -1,7 +1,8 @@
 """Quantity parameters: https://hl7.org/fhir/R4/search.html#quantity
 
-Numbers with a unit. A row carries one unit as a 32-bit hash: the code, and where the printed unit differs from the
-code a second row for that, because ``5.4||mg`` asks for either. Units are compared as written, not converted.
+Numbers with a unit. A row carries one unit as a 32-bit hash: the code, and where the printed unit differs
+from the code a second row for that, because ``5.4||mg`` asks for either. Units are compared as written, not
+converted.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def _range(value: Any) -> Measured | None:
 
 
 def _sampled(value: Any) -> Measured | None:
-    """SampledData: from its lowest to its highest sample; E, U and L (error, below, above) open or are left out."""
+    """SampledData: from its lowest to its highest sample; E, U and L (error, below, above) open or are left
+    out.
+    """
     origin = value.get("origin") if type(value) is dict else None
     zero = as_float(origin.get("value")) if type(origin) is dict else None
     data = value.get("data") if type(value) is dict else None
@@ -98,7 +101,9 @@ _MEASURES: dict[str, Callable[[Any], Measured | None]] = {
 
 
 def measurer(type_name: str) -> Callable[[Any], Measured | None] | None:
-    """The function from a value of ``type_name`` to range and units; None when quantities are not made of it."""
+    """The function from a value of ``type_name`` to range and units; None when quantities are not made of
+    it.
+    """
     return _MEASURES.get(type_name)
 
 
@@ -128,10 +133,14 @@ def indexer(pid: int, route: Route, secret: bytes) -> Emit | None:
 
 
 def compare(key: int, routes: Sequence[Route], expression: str, text: str, query: Query) -> Predicate:
-    """The comparison ``text`` (``[prefix]number``, ``number|system|code`` or ``number||unit``) with rows under ``key``."""
+    """The comparison ``text`` (``[prefix]number``, ``number|system|code`` or ``number||unit``) with rows
+    under ``key``.
+    """
     pieces = [unescape(piece) for piece in split(text, "|")]
     if len(pieces) not in (1, 3):
-        raise refuse(expression, f"write a quantity as number, number|system|code or number||unit, not {text!r}")
+        raise refuse(
+            expression, f"write a quantity as number, number|system|code or number||unit, not {text!r}"
+        )
     searched = parse_number(expression, pieces[0])
     unit = unit_hash(pieces[2], query.secret) if len(pieces) == 3 and pieces[2] else None
     if unit is None and len(pieces) == 3 and pieces[1]:

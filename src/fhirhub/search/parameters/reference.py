@@ -1,7 +1,8 @@
 """Reference parameters: https://hl7.org/fhir/R4/search.html#reference
 
-Literal references to this server become (type, id) rows, which the store files under the target's internal key;
-everything else (other servers, urns, canonicals, logical references) is found by hash. Versions do not count.
+Literal references to this server become (type, id) rows, which the store files under the target's internal
+key; everything else (other servers, urns, canonicals, logical references) is found by hash. Versions do not
+count.
 """
 
 from __future__ import annotations
@@ -13,7 +14,18 @@ from typing import Any
 from fhirhub.fhirpath.compile import Route
 from fhirhub.resource.reference import External, Literal
 from fhirhub.resource.reference import parse as parse_reference
-from fhirhub.search.parameters.base import NUL, Alias, Context, Emit, Facet, Query, any_of, refuse, split, unescape
+from fhirhub.search.parameters.base import (
+    NUL,
+    Alias,
+    Context,
+    Emit,
+    Facet,
+    Query,
+    any_of,
+    refuse,
+    split,
+    unescape,
+)
 from fhirhub.search.parameters.uri import uri_spellings
 from fhirhub.search.predicate import Keys, Or, Predicate, Refers
 from fhirhub.search.rows import Rows, hashed_key
@@ -44,7 +56,7 @@ def _reference_indexer(
 
     def present(kind: str | None, rows: Rows) -> None:
         rows.params.add(pid)
-        if kind in watchers:
+        if kind is not None and kind in watchers:
             rows.params.update(watchers[kind])
 
     def emit_other(value: dict[str, Any], text: Any, rows: Rows, context: Context) -> None:
@@ -91,7 +103,9 @@ def _canonical_indexer(pid: int, secret: bytes) -> Emit:
 
 
 def _inline_indexer(pid: int, targets: tuple[str, ...], secret: bytes) -> Emit:
-    """For a parameter whose value is a resource: it is not one of the server's own, so it is found by hash."""
+    """For a parameter whose value is a resource: it is not one of the server's own, so it is found by
+    hash.
+    """
 
     def emit(value: Any, rows: Rows, context: Context) -> None:
         if type(value) is dict and value.get("resourceType") in targets:
@@ -107,8 +121,8 @@ def indexer(
 ) -> Emit | None:
     """The emitter for values at the end of ``route``; None when references are not made of that type.
 
-    ``types`` are the resource types; ``watchers`` says which further parameters are present when a reference leads to
-    a type: those that are this one restricted to it.
+    ``types`` are the resource types; ``watchers`` says which further parameters are present when a reference
+    leads to a type: those that are this one restricted to it.
     """
     if route.type_name == "Reference":
         return _reference_indexer(facet.pid, route, types, secret, watchers)
@@ -133,7 +147,9 @@ def allowed(facet: Facet, query: Query) -> tuple[str, ...]:
     return facet.targets or query.definitions.resource_types
 
 
-def resolve(facet: Facet, kind: str | None, text: str, query: Query) -> tuple[list[tuple[str, str]], list[str]]:
+def resolve(
+    facet: Facet, kind: str | None, text: str, query: Query
+) -> tuple[list[tuple[str, str]], list[str]]:
     """What the query value ``text`` may mean: resources of this server, and spellings of anything else."""
     if kind is not None and "/" not in text:
         text = f"{kind}/{text}"
@@ -142,8 +158,10 @@ def resolve(facet: Facet, kind: str | None, text: str, query: Query) -> tuple[li
         if found.type not in query.definitions.type_number:
             raise refuse(facet.expression, f"{found.type!r} is not a resource type")
         matches = [(found.type, found.id)] if kind in (None, found.type) else []
-        absolute = [f"{base}/{found.type}/{found.id}" for base in query.bases] if facet.canonical else []
-        return matches, [text, *absolute] if facet.canonical or facet.inline else []
+        if not facet.canonical and not facet.inline:
+            return matches, []
+        plain = f"{found.type}/{found.id}"
+        return [], [text, plain, *(f"{base}/{plain}" for base in query.bases if facet.canonical)]
     if isinstance(found, External):
         return [], [text]
     if not _ID.fullmatch(text):

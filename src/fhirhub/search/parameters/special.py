@@ -15,6 +15,18 @@ from fhirhub.search.predicate import Bound, Ids, Not, Predicate, Updated
 ROWLESS = frozenset(("_id", "_lastUpdated"))
 """Answered from columns of the resource itself."""
 
+RESULT_PARAMETERS = (
+    "_sort",
+    "_count",
+    "_total",
+    "_summary",
+    "_elements",
+    "_include",
+    "_revinclude",
+    "_contained",
+)
+"""They shape the answer; known here so that a misspelt one finds its right name."""
+
 UNSERVED_PARAMETERS: dict[str, str] = {
     "_content": "full-text search is not served yet",
     "_text": "full-text search is not served yet",
@@ -59,7 +71,9 @@ def parse_id(facet: Facet, modifier: str | None, values: Sequence[str], query: Q
     for value in values:
         text = unescape(value)
         if not _ID.fullmatch(text):
-            raise refuse(facet.expression, f"{shortened(text)!r} is not an id: letters, digits, - and ., at most 64")
+            raise refuse(
+                facet.expression, f"{shortened(text)!r} is not an id: letters, digits, - and ., at most 64"
+            )
         ids.append(text)
     found = Ids(tuple(dict.fromkeys(ids)))
     return Not(found) if modifier == "not" else found

@@ -1,8 +1,8 @@
 """String parameters: https://hl7.org/fhir/R4/search.html#string
 
-A plain search finds values that start with the text, a ``:contains`` those that contain it, both after normalising
-(accents, case, punctuation and runs of blanks do not count); ``:exact`` compares the value as it is, by hash.
-HumanName and Address are indexed part by part.
+A plain search finds values that start with the text, a ``:contains`` those that contain it, both after
+normalising (accents, case, punctuation and runs of blanks do not count); ``:exact`` compares the value as it
+is, by hash. HumanName and Address are indexed part by part.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Token parameters: https://hl7.org/fhir/R4/search.html#token
 
-A value is filed under its *spellings*: ``NUL code`` (any system), ``system|code`` (system empty when there is none)
-and ``system|`` (any code of the system). Elements without a system of their own (code, boolean, string, ContactPoint)
-have the first only; a query that names a system is answered from their required value set.
+A value is filed under its *spellings*: ``NUL code`` (any system), ``system|code`` (system empty when there is
+none) and ``system|`` (any code of the system). Elements without a system of their own (code, boolean, string,
+ContactPoint) have the first only; a query that names a system is answered from their required value set.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from fhirhub.search.rows import Rows, hashed_key
 MODIFIERS = ("not", "of-type")
 
 BARE = frozenset(
-    ("code", "string", "id", "uri", "url", "canonical", "oid", "uuid", "markdown", "boolean", "integer", "positiveInt",
-     "unsignedInt", "decimal", "date", "dateTime", "instant", "time", "ContactPoint")
-)  # fmt: skip
+    "code string id uri url canonical oid uuid markdown boolean integer positiveInt unsignedInt date dateTime "
+    "instant time ContactPoint".split()
+)
 """Types that carry no system."""
 SYSTEMATIC = frozenset(("Coding", "CodeableConcept", "Identifier"))
-_BOOLEAN_SYSTEMS = ("http://hl7.org/fhir/special-values", "http://terminology.hl7.org/CodeSystem/special-values")
+_BOOLEAN_SYSTEMS = (
+    "http://hl7.org/fhir/special-values",
+    "http://terminology.hl7.org/CodeSystem/special-values",
+)
 Spell = Callable[[Any], Sequence[str]]
 
 
@@ -71,7 +74,9 @@ _SPELL: dict[str, Spell] = {
 
 
 def speller(type_name: str) -> Spell | None:
-    """The function from a value of ``type_name`` to its spellings; None when tokens are not made of that type."""
+    """The function from a value of ``type_name`` to its spellings; None when tokens are not made of that
+    type.
+    """
     if type_name in SYSTEMATIC or type_name == "ContactPoint":
         return _SPELL[type_name]
     return _bare if type_name in BARE else None
@@ -159,7 +164,7 @@ def indexer(pid: int, route: Route, secret: bytes) -> Emit | None:
 def _implied(route: Route, system: str, code: str | None, query: Query) -> Iterable[str]:
     """Spellings under which a bare element holds ``system|code`` (``code`` None: any code of the system)."""
     if route.type_name == "boolean":
-        members = {(name, value) for name in _BOOLEAN_SYSTEMS for value in ("true", "false")}
+        members = frozenset((name, value) for name in _BOOLEAN_SYSTEMS for value in ("true", "false"))
     else:
         members = (query.definitions.value_set(route.binding) if route.binding else None) or frozenset()
     if code is not None:
@@ -168,10 +173,15 @@ def _implied(route: Route, system: str, code: str | None, query: Query) -> Itera
 
 
 def query_spellings(routes: Iterable[Route], expression: str, text: str, query: Query) -> list[str]:
-    """The spellings under which elements at the end of ``routes`` hold the token ``text``; none = nothing can match."""
+    """The spellings under which elements at the end of ``routes`` hold the token ``text``; none = nothing can
+    match.
+    """
     pieces = [unescape(piece) for piece in split(text, "|")]
     if len(pieces) > 2:
-        raise refuse(expression, f"write a token as code, system|code, |code or system|; escape a bar in it as \\|: {text}")
+        raise refuse(
+            expression,
+            f"write a token as code, system|code, |code or system|; escape a bar in it as \\|: {text}",
+        )
     code = pieces[-1]
     if len(pieces) == 1:
         return [NUL + code]
@@ -204,7 +214,9 @@ def parse(facet: Facet, modifier: str | None, values: Sequence[str], query: Quer
             raise refuse(facet.expression, f"{facet.code} needs a value")
         if modifier == "of-type":
             if not any(route.type_name == "Identifier" for route in facet.routes):
-                raise refuse(facet.expression, f"{facet.code}:of-type is for identifiers only", "not-supported")
+                raise refuse(
+                    facet.expression, f"{facet.code}:of-type is for identifiers only", "not-supported"
+                )
             spellings.append(_of_type(facet, text))
         else:
             spellings.extend(query_spellings(facet.routes, facet.expression, text, query))

@@ -1,7 +1,7 @@
 """URI parameters: https://hl7.org/fhir/R4/search.html#uri
 
-Equal to the letter, by hash. A canonical with a version (``http://…|1.0``) is also found without it. The uri itself
-is kept as an ordered row too, for searches by hierarchy.
+Equal to the letter, by hash. A canonical with a version (``http://…|1.0``) is also found without it. The
+uri itself is kept as an ordered row too, for searches by hierarchy.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from fhirhub.search.parameters.base import Context, Emit, Facet, Query, refuse, 
 from fhirhub.search.predicate import Keys, Predicate
 from fhirhub.search.rows import STRING_LENGTH, Rows, hashed_key, range_key
 
-_ORDERED = frozenset(("uri", "url", "oid", "uuid"))
-_TYPES = _ORDERED | {"canonical"}
+ORDERED = frozenset(("uri", "url", "oid", "uuid"))
+_TYPES = ORDERED | {"canonical"}
 
 
 def uri_spellings(value: str, type_name: str) -> tuple[str, ...]:
@@ -30,7 +30,7 @@ def indexer(pid: int, route: Route, secret: bytes) -> Emit | None:
     type_name = route.type_name
     if type_name not in _TYPES:
         return None
-    ordered = type_name in _ORDERED
+    ordered = type_name in ORDERED
     key = range_key(pid)
 
     def emit(value: Any, rows: Rows, context: Context) -> None:

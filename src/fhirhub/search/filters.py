@@ -1,0 +1,238 @@
+"""One search criterion to a predicate: parameters, modifiers, chains and ``_has``.
+
+https://hl7.org/fhir/R4/search.html#modifiers, #chaining, #has
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+
+from fhirhub.errors import BadRequest, Issue
+from fhirhub.search.parameters import (
+    composite,
+    date,
+    number,
+    quantity,
+    reference,
+    special,
+    string,
+    token,
+    uri,
+)
+from fhirhub.search.parameters.base import (
+    Alias,
+    Facet,
+    NotUnderstood,
+    Query,
+    any_of,
+    negated,
+    refuse,
+    shortened,
+    split,
+)
+from fhirhub.search.predicate import And, Chain, Has, Ids, Or, Predicate, Present, Refers
+from fhirhub.search.registry import Registry
+
+MAX_VALUES = 500
+"""Values joined by commas in one criterion."""
+MAX_DEPTH = 6
+"""Links of a chain, ``_has`` included."""
+MAX_CHAIN_TYPES = 20
+"""Types an untyped chain may fan out to."""
+
+Parse = Callable[[Facet, str | None, Sequence[str], Query], Predicate]
+
+_PARSERS: dict[str, Parse] = {
+    "string": string.parse,
+    "token": token.parse,
+    "date": date.parse,
+    "number": number.parse,
+    "quantity": quantity.parse,
+    "uri": uri.parse,
+    "reference": reference.parse,
+    "composite": composite.parse,
+}
+_ROWLESS: dict[str, Parse] = {"_id": special.parse_id, "_lastUpdated": special.parse_updated}
+MODIFIERS: dict[str, tuple[str, ...]] = {
+    "string": ("missing", *string.MODIFIERS),
+    "token": ("missing", *token.MODIFIERS),
+    "reference": ("missing", "identifier"),
+    **dict.fromkeys(("date", "number", "quantity", "uri", "composite"), ("missing",)),
+}
+"""Kind of parameter -> modifiers served; reference parameters also take the name of a target type."""
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` for near misses, or nothing."""
+    choices = sorted(known)
+    same = [choice for choice in choices if choice.lower() == word.lower()]
+    near = same or get_close_matches(word, choices, 2, 0.6)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def not_understood(expression: str, text: str) -> NotUnderstood:
+    """A 400 that lenient handling turns into a note."""
+    return NotUnderstood(Issue("not-supported", text, expression=expression))
+
+
+class Filters:
+    """Parses the criteria of searches on any type."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def predicate(self, type: str, name: str, value: str, query: Query, depth: int = 0) -> Predicate:
+        """The criterion ``name=value`` on resources of ``type``.
+
+        NotUnderstood for an unknown parameter or modifier, BadRequest for a value that cannot be.
+        """
+        if depth > MAX_DEPTH:
+            raise refuse(
+                f"{type}?{shortened(name)}", f"a chain may have {MAX_DEPTH} links at most", "too-costly"
+            )
+        if name.startswith("_has:"):
+            return self._has(type, name, value, query, depth)
+        head, dot, rest = name.partition(".")
+        code, colon, modifier = head.partition(":")
+        facet = self.facet(type, code)
+        if colon and not modifier:
+            raise not_understood(facet.expression, f"{shortened(name)!r} has an empty modifier")
+        if dot:
+            return self._chain(facet, modifier or None, rest, value, query, depth)
+        return self._plain(facet, modifier or None, value, query)
+
+    def facet(self, type: str, code: str) -> Facet:
+        """The parameter ``code`` of ``type``; NotUnderstood with the reason when it is not served."""
+        facets = self._registry.facets(type)
+        found = facets.get(code)
+        if found is not None:
+            return found
+        expression = f"{type}?{shortened(code)}"
+        reason = special.UNSERVED_PARAMETERS.get(code)
+        if reason is not None and (
+            code[0] == "_" or code in self._registry.definitions.search_parameters(type)
+        ):
+            raise not_understood(expression, f"{code}: {reason}")
+        hint = suggestion(code, facets)
+        raise not_understood(expression, f"{type} has no search parameter {shortened(code)!r}{hint}")
+
+    def _plain(self, facet: Facet, modifier: str | None, value: str, query: Query) -> Predicate:
+        self._check_modifier(facet, modifier, query)
+        if modifier == "missing":
+            return self._missing(facet, value)
+        values = split(value, ",")
+        if len(values) > MAX_VALUES:
+            raise refuse(facet.expression, f"{facet.code} takes {MAX_VALUES} values at most", "too-costly")
+        if not all(values):
+            raise refuse(
+                facet.expression, f"{facet.code} has an empty value; leave the parameter or the comma out"
+            )
+        if facet.code in _ROWLESS:
+            return _ROWLESS[facet.code](facet, modifier, values, query)
+        parse = _PARSERS[facet.kind]
+        if not facet.aliases or facet.kind == "reference":
+            return parse(facet, modifier, values, query)
+        bases = [replace(self._registry.facet(alias.pid), code=facet.code) for alias in facet.aliases]
+        if modifier == "not":
+            return negated(any_of([parse(base, None, values, query) for base in bases]))
+        return any_of([parse(base, modifier, values, query) for base in bases])
+
+    def _check_modifier(self, facet: Facet, modifier: str | None, query: Query) -> None:
+        served = MODIFIERS[facet.kind]
+        if modifier is None or modifier in served:
+            return
+        unserved = special.UNSERVED_MODIFIERS.get(facet.kind, {})
+        if modifier in unserved:
+            raise not_understood(facet.expression, f"{facet.code}:{modifier}: {unserved[modifier]}")
+        if facet.kind == "reference" and modifier in query.definitions.type_number:
+            targets = reference.allowed(facet, query)
+            if modifier in targets:
+                return
+            hint = ", ".join(targets)
+            raise refuse(facet.expression, f"{facet.code} does not refer to {modifier}; it refers to {hint}")
+        known = (*served, *(reference.allowed(facet, query) if facet.kind == "reference" else ()))
+        hint = suggestion(modifier, known) or f"; served are :{', :'.join(served)}"
+        what = f"{facet.code} is of type {facet.kind} and has no modifier {shortened(modifier)!r}{hint}"
+        raise not_understood(facet.expression, what)
+
+    def _missing(self, facet: Facet, value: str) -> Predicate:
+        if value not in ("true", "false"):
+            raise refuse(facet.expression, f"{facet.code}:missing is true or false, not {shortened(value)!r}")
+        if facet.code in special.ROWLESS:
+            return And(()) if value == "false" else Or(())
+        pids = [alias.pid for alias in facet.aliases if alias.only is None]
+        if (
+            len(pids) < len(facet.aliases) or not pids
+        ):  # one that is restricted to a type is marked under its own pid
+            pids.append(facet.pid)
+        present = any_of([Present(pid) for pid in pids])
+        return present if value == "false" else negated(present)
+
+    def _links(self, facet: Facet, doing: str) -> tuple[Alias, ...]:
+        """Where the references of ``facet`` stand, for ``doing`` (a chain, ``_has`` …)."""
+        if facet.kind != "reference":
+            raise refuse(
+                facet.expression, f"{facet.code} is of type {facet.kind}; {doing} needs a reference parameter"
+            )
+        links = self._registry.references(facet.type, facet.code)
+        if not links:
+            raise not_understood(
+                facet.expression, f"{facet.code} holds canonical urls; {doing} is not served over them yet"
+            )
+        return links
+
+    def _chain(
+        self, facet: Facet, type: str | None, rest: str, value: str, query: Query, depth: int
+    ) -> Predicate:
+        links = self._links(facet, "a chain")
+        if type is not None:
+            if type not in query.definitions.type_number:
+                hint = suggestion(type, reference.allowed(facet, query))
+                raise not_understood(facet.expression, f"{shortened(type)!r} is not a resource type{hint}")
+            self._check_modifier(facet, type, query)
+        targets = (type,) if type else reference.allowed(facet, query)
+        parts: list[Predicate] = []
+        problem: BadRequest | None = None
+        for target in targets:
+            try:
+                part = self.predicate(target, rest, value, query, depth + 1)
+            except BadRequest as error:  # an untyped chain goes by the types that can answer it
+                problem = problem or error
+                continue
+            parts.extend(_linked(link.pid, target, part) for link in links if link.only in (None, target))
+        if len(parts) > MAX_CHAIN_TYPES:
+            wanted = f"{facet.code}:Type.{rest}"
+            raise refuse(
+                facet.expression, f"{facet.code} refers to many types; say which as in {shortened(wanted)}"
+            )
+        if not parts and problem is not None:
+            raise problem
+        return any_of(parts)
+
+    def _has(self, type: str, name: str, value: str, query: Query, depth: int) -> Predicate:
+        pieces = name.split(":", 3)
+        shape = (
+            "_has is written _has:Type:reference:parameter=value, as in _has:Observation:patient:code=1234-5"
+        )
+        if len(pieces) != 4 or not all(pieces):
+            raise refuse(f"{type}?{shortened(name)}", shape)
+        _, source, code, rest = pieces
+        if source not in query.definitions.type_number:
+            hint = suggestion(source, query.definitions.resource_types)
+            raise not_understood(f"{type}?_has", f"{shortened(source)!r} is not a resource type{hint}")
+        facet = self.facet(source, code)
+        links = self._links(facet, "_has")
+        if type not in reference.allowed(facet, query):
+            raise refuse(facet.expression, f"{facet.code} of {source} does not refer to {type}")
+        part = self.predicate(source, rest, value, query, depth + 1)
+        parts = [Has(source, link.pid, part) for link in links if link.only in (None, type)]
+        return any_of(parts)
+
+
+def _linked(pid: int, target: str, part: Predicate) -> Predicate:
+    """A chain; where it asks for nothing but an id, a plain reference."""
+    if isinstance(part, Ids):
+        return Refers(pid, tuple((target, id) for id in part.ids))
+    return Chain(pid, target, part)

@@ -1,0 +1,130 @@
+"""The predicate evaluated over rows in memory: what the store's SQL must agree with, kept plain for that
+reason.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fhirhub.search.predicate import (
+    And,
+    Bound,
+    Chain,
+    Has,
+    Ids,
+    Keys,
+    Not,
+    Or,
+    Predicate,
+    Present,
+    Quantity,
+    Refers,
+    Span,
+    Text,
+    Updated,
+)
+from fhirhub.search.rows import Rows
+
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "=": operator.eq,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A resource as a search sees it; ``updated`` is in microseconds since 1970 UTC."""
+
+    type: str
+    id: str
+    updated: int
+    rows: Rows
+
+
+class World(Protocol):
+    """The other resources, for chains and ``_has``."""
+
+    def resource(self, type: str, id: str) -> Subject | None:
+        """The resource ``type/id``, None when there is none."""
+
+    def resources(self, type: str) -> Iterable[Subject]:
+        """All resources of ``type``."""
+
+
+class Alone:
+    """A world with nothing else in it."""
+
+    def resource(self, type: str, id: str) -> Subject | None:
+        return None
+
+    def resources(self, type: str) -> Iterable[Subject]:
+        return ()
+
+
+def _within(bounds: tuple[Bound, ...], lo: float, hi: float) -> bool:
+    return all(_OPERATORS[sign](lo if column == "lo" else hi, value) for column, sign, value in bounds)
+
+
+def _text(asked: Text, value: str) -> bool:
+    if asked.match == "prefix":
+        return value.startswith(asked.text)
+    return asked.text in value if asked.match == "contains" else asked.text == value
+
+
+def _chain(chain: Chain, subject: Subject, world: World) -> bool:
+    for pid, type, id in subject.rows.references:
+        if pid == chain.pid and type == chain.type:
+            target = world.resource(type, id)
+            if target is not None and matches(chain.part, target, world):
+                return True
+    return False
+
+
+def _has(has: Has, subject: Subject, world: World) -> bool:
+    link = (has.pid, subject.type, subject.id)
+    return any(
+        link in other.rows.references and matches(has.part, other, world)
+        for other in world.resources(has.type)
+    )
+
+
+def matches(predicate: Predicate, subject: Subject, world: World | None = None) -> bool:
+    """Whether ``subject`` fulfils ``predicate``."""
+    around = Alone() if world is None else world
+    rows = subject.rows
+    match predicate:
+        case And(parts):
+            return all(matches(part, subject, around) for part in parts)
+        case Or(parts):
+            return any(matches(part, subject, around) for part in parts)
+        case Not(part):
+            return not matches(part, subject, around)
+        case Keys(keys):
+            return not rows.tokens.isdisjoint(keys)
+        case Refers(pid, targets):
+            return any((pid, type, id) in rows.references for type, id in targets)
+        case Text(key):
+            return any(key == own and _text(predicate, value) for own, value in rows.strings)
+        case Span(key, bounds):
+            return any(key == own and _within(bounds, lo, hi) for own, lo, hi in rows.dates)
+        case Quantity(key, bounds, unit):
+            return any(
+                key == own and unit in (None, measured) and _within(bounds, lo, hi)
+                for own, lo, hi, measured in rows.numbers
+            )
+        case Present(pid):
+            return pid in rows.params
+        case Ids(ids):
+            return subject.id in ids
+        case Updated(bounds):
+            return _within(bounds, subject.updated, subject.updated)
+        case Chain():
+            return _chain(predicate, subject, around)
+        case Has():
+            return _has(predicate, subject, around)

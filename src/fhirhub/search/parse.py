@@ -1,0 +1,128 @@
+"""The query string of a search to a SearchRequest: https://hl7.org/fhir/R4/search.html"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from fhirhub.definitions.tables import Definitions
+from fhirhub.errors import Issue, NotFound
+from fhirhub.search.filters import Filters, not_understood, suggestion
+from fhirhub.search.parameters.base import Budget, NotUnderstood, Query, refuse, shortened, too_costly
+from fhirhub.search.predicate import And, Predicate
+from fhirhub.search.registry import Registry
+from fhirhub.search.request import SearchRequest
+from fhirhub.search.results import IGNORED, Results
+
+MAX_PARAMETERS = 200
+MAX_NAME = 500
+MAX_CRITERIA = 400
+"""Criteria of one search, each branch of an untyped chain counted."""
+_INCLUDES = ("_include", "_revinclude")
+
+
+class SearchParser:
+    """Parses searches.
+
+    ``secret`` is the store's hash key; ``clock`` gives seconds since 1970 (what ``ap`` measures a date
+    against).
+    """
+
+    def __init__(
+        self,
+        definitions: Definitions,
+        secret: bytes,
+        registry: Registry | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.definitions = definitions
+        self.registry = registry or Registry(definitions)
+        self._secret = secret
+        self._clock = clock
+        self._filters = Filters(self.registry)
+        self._results = Results(self.registry, self._filters)
+
+    def query(self, bases: Sequence[str] = ()) -> Query:
+        """The context of one parse; ``bases`` are the urls (no final slash) under which this server is
+        known.
+        """
+        return Query(
+            self.definitions, self._secret, tuple(bases), int(self._clock() * 1_000_000), Budget(MAX_CRITERIA)
+        )
+
+    def criterion(self, type: str, name: str, value: str, bases: Sequence[str] = ()) -> Predicate:
+        """One criterion, for callers that build searches themselves."""
+        return self._filters.predicate(type, name, value, self.query(bases))
+
+    def parse(
+        self,
+        type: str,
+        parameters: Sequence[tuple[str, str]],
+        *,
+        lenient: bool = False,
+        bases: Sequence[str] = (),
+    ) -> SearchRequest:
+        """The search for resources of ``type``; ``parameters`` are percent-decoded (name, value) pairs in
+        order.
+
+        Raises BadRequest for what is unknown or malformed, with ``Type?parameter`` as the issue's expression.
+        With ``lenient``, unknown parameters and modifiers are left out and noted in the request instead.
+        NotFound when there is no such type.
+        """
+        if type not in self.definitions.type_number:
+            hint = suggestion(type, self.definitions.resource_types)
+            raise NotFound(Issue("not-supported", f"{shortened(type)!r} is not a resource type{hint}"))
+        if len(parameters) > MAX_PARAMETERS:
+            raise too_costly(type, f"a search takes {MAX_PARAMETERS} parameters at most")
+        query = self.query(bases)
+        request = SearchRequest(type=type)
+        criteria: list[Predicate] = []
+        applied: list[tuple[str, str]] = []
+        notes: list[Issue] = []
+        seen: set[str] = set()
+        for name, value in parameters:
+            if name in IGNORED:
+                continue
+            try:
+                request = self._one(request, name, value, query, criteria, seen)
+            except NotUnderstood as error:
+                if not lenient:
+                    raise
+                notes.extend(
+                    replace(issue, severity="warning", text=f"ignored: {issue.text}")
+                    for issue in error.issues
+                )
+                continue
+            if name != "_cursor":
+                applied.append((name, str(request.count) if name == "_count" else value))
+        where: Predicate = criteria[0] if len(criteria) == 1 else And(tuple(criteria))
+        if request.summary == "count":
+            request = replace(request, total="accurate")
+        return replace(request, where=where, applied=tuple(applied), notes=tuple(notes))
+
+    def _one(
+        self,
+        request: SearchRequest,
+        name: str,
+        value: str,
+        query: Query,
+        criteria: list[Predicate],
+        seen: set[str],
+    ) -> SearchRequest:
+        """``request`` with one parameter applied; criteria are added to ``criteria``."""
+        if len(name) > MAX_NAME:
+            raise refuse(f"{request.type}?{shortened(name)}", "this parameter name is too long")
+        head = name.partition(":")[0]
+        if head in _INCLUDES:
+            return self._results.include(request, name, value)
+        apply = self._results.single.get(head)
+        if apply is None:
+            criteria.append(self._filters.predicate(request.type, name, value, query))
+            return request
+        if name != head:
+            raise not_understood(f"{request.type}?{head}", f"{head} takes no modifier")
+        if name in seen:
+            raise refuse(f"{request.type}?{name}", f"{name} may be given only once")
+        seen.add(name)
+        return apply(request, name, value)

@@ -1,0 +1,194 @@
+"""The parameters that shape the answer rather than choose resources:
+https://hl7.org/fhir/R4/search.html#return
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from fhirhub.definitions.tables import Definitions
+from fhirhub.search.filters import Filters, not_understood, suggestion
+from fhirhub.search.parameters.base import Alias, Facet, refuse, shortened, too_costly
+from fhirhub.search.parameters.special import ROWLESS
+from fhirhub.search.parameters.uri import ORDERED
+from fhirhub.search.registry import Registry
+from fhirhub.search.request import Include, SearchRequest, Sort
+
+MAX_COUNT = 1000
+"""Resources on a page; more are not given at once, whatever is asked for."""
+MAX_SORTS = 8
+MAX_INCLUDES = 50
+MAX_CURSOR = 4096
+IGNORED = frozenset(("_format", "_pretty"))
+"""Parameters of the HTTP layer, which may stand among the others."""
+SORTABLE = frozenset(("string", "date", "number", "quantity", "uri"))
+"""Kinds with ordered rows. Tokens and references are kept by hash, which has no order."""
+
+_COUNT = re.compile(r"\d{1,9}", re.ASCII)
+Apply = Callable[[SearchRequest, str, str], SearchRequest]
+
+
+class Results:
+    """Applies the result parameters to a request; each method takes (request, name, value)."""
+
+    def __init__(self, registry: Registry, filters: Filters) -> None:
+        self._registry = registry
+        self._filters = filters
+        self._definitions: Definitions = registry.definitions
+        self.single: dict[str, Apply] = {
+            "_count": self._count,
+            "_sort": self._sort,
+            "_total": self._total,
+            "_summary": self._summary,
+            "_elements": self._elements,
+            "_cursor": self._cursor,
+            "_contained": self._contained,
+        }
+        """Parameters that may stand once."""
+
+    def _count(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
+        if not _COUNT.fullmatch(value):
+            text = f"_count is a whole number from 0 to {MAX_COUNT}, not {shortened(value)!r}"
+            raise refuse(f"{request.type}?_count", text)
+        count = min(int(value), MAX_COUNT)
+        if count == 0:
+            return replace(request, count=0, summary="count")
+        return replace(request, count=count)
+
+    def _total(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
+        return replace(request, total=_one_of(request, name, value, ("none", "estimate", "accurate")))
+
+    def _summary(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
+        summary = _one_of(request, name, value, ("true", "text", "data", "count", "false"))
+        return replace(request, summary=summary)
+
+    def _contained(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
+        if value != "false":
+            raise not_understood(
+                f"{request.type}?_contained", "search in contained resources is not served yet"
+            )
+        return request
+
+    def _cursor(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
+        if not value or len(value) > MAX_CURSOR:
+            raise refuse(f"{request.type}?_cursor", "this is not a page link of this server")
+        return replace(request, cursor=value)
+
+    def _elements(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
+        definition = self._definitions.types[request.type]
+        known = {*definition.properties, *(element.name for element in definition.elements)}
+        names: list[str] = []
+        for piece in value.split(","):
+            path = piece.strip().removeprefix(f"{request.type}.")
+            top = path.partition(".")[0]
+            if top not in known:
+                text = f"{request.type} has no element {shortened(top)!r}{suggestion(top, known)}"
+                raise refuse(f"{request.type}?_elements", text)
+            names.append(path)
+        return replace(request, elements=tuple(dict.fromkeys(names)))
+
+    def _sort(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
+        keys: list[Sort] = []
+        for piece in value.split(","):
+            text = piece.strip()
+            code = text.removeprefix("-")
+            if not code:
+                raise refuse(f"{request.type}?_sort", "_sort is a list of parameters: date,-_lastUpdated")
+            if any(key.code == code for key in keys) or len(keys) == MAX_SORTS:
+                raise refuse(f"{request.type}?_sort", f"_sort takes {MAX_SORTS} different parameters at most")
+            keys.append(self._sort_key(request.type, code, text.startswith("-")))
+        return replace(request, sort=tuple(keys))
+
+    def _sort_key(self, type: str, code: str, descending: bool) -> Sort:
+        facet = self._filters.facet(type, code)
+        base = facet
+        if len(facet.aliases) == 1 and facet.aliases[0].only is None:
+            base = self._registry.facet(facet.aliases[0].pid)
+        if code not in ROWLESS and not sortable(base):
+            served = ", ".join(code for code, each in self._registry.facets(type).items() if sortable(each))
+            text = f"sorting by {code} ({facet.kind}) is not served yet; sort by _id, _lastUpdated, {served}"
+            raise not_understood(f"{type}?_sort", text.rstrip(", "))
+        return Sort(code, base.pid, base.kind, descending)
+
+    def include(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
+        """``_include`` or ``_revinclude``, with or without ``:iterate``."""
+        head, _, modifier = name.partition(":")
+        if modifier not in ("", "iterate", "recurse"):
+            raise not_understood(
+                f"{request.type}?{head}", f"{head} has no modifier {shortened(modifier)!r}; it has :iterate"
+            )
+        reverse, iterate = head == "_revinclude", modifier != ""
+        found = self._included(request.type, head, value, reverse, iterate)
+        includes = (*request.includes, *(each for each in found if each not in request.includes))
+        if value != "*" and len(includes) > MAX_INCLUDES + len(self._definitions.resource_types):
+            raise too_costly(f"{request.type}?{head}", f"{MAX_INCLUDES} includes at most")
+        return replace(request, includes=includes)
+
+    def _included(self, type: str, head: str, value: str, reverse: bool, iterate: bool) -> list[Include]:
+        expression = f"{type}?{head}"
+        if value == "*":
+            sources = self._definitions.resource_types if reverse else (type,)
+            return [each for source in sources for each in self._all_of(source, type, reverse, iterate)]
+        pieces = value.split(":")
+        if len(pieces) not in (2, 3) or not all(pieces):
+            raise refuse(
+                expression,
+                f"{head} is written Type:parameter or Type:parameter:Target, not {shortened(value)!r}",
+            )
+        source, code = pieces[0], pieces[1]
+        target = pieces[2] if len(pieces) == 3 else None
+        for each in (source, target):
+            if each is not None and each not in self._definitions.type_number:
+                hint = suggestion(each, self._definitions.resource_types)
+                raise refuse(expression, f"{shortened(each)!r} is not a resource type{hint}")
+        if code == "*":
+            return self._all_of(source, type, reverse, iterate, target)
+        facet = self._filters.facet(source, code)
+        links = self._registry.references(source, code)
+        if not links:
+            text = f"{code} of {source} does not hold references that can be included"
+            raise refuse(expression, f"{text}; it is of type {facet.kind}")
+        wanted = target or (type if reverse and not iterate else None)
+        if wanted is not None and facet.targets and wanted not in facet.targets:
+            raise refuse(expression, f"{code} of {source} does not refer to {wanted}")
+        return _includes(source, links, target, reverse, iterate)
+
+    def _all_of(
+        self, source: str, type: str, reverse: bool, iterate: bool, target: str | None = None
+    ) -> list[Include]:
+        """The wildcard: every reference parameter of ``source`` (in reverse: every one that may lead to
+        ``type``).
+        """
+        pids: dict[int, None] = {}
+        wanted = target or (type if reverse and not iterate else None)
+        for code, facet in self._registry.facets(source).items():
+            if wanted is None or not facet.targets or wanted in facet.targets:
+                pids.update((link.pid, None) for link in self._registry.references(source, code))
+        return [Include(source, tuple(pids), target, iterate, reverse)] if pids else []
+
+
+def sortable(facet: Facet) -> bool:
+    """Whether ``facet`` has rows of its own with an order."""
+    if facet.kind not in SORTABLE or not facet.routes or len(facet.aliases) > 1:
+        return False
+    return facet.kind != "uri" or any(route.type_name in ORDERED for route in facet.routes)
+
+
+def _includes(
+    source: str, links: tuple[Alias, ...], target: str | None, reverse: bool, iterate: bool
+) -> list[Include]:
+    """One include for every target type that the links are restricted to."""
+    grouped: dict[str | None, list[int]] = {}
+    for link in links:
+        if target is None or link.only in (None, target):
+            grouped.setdefault(target or link.only, []).append(link.pid)
+    return [Include(source, tuple(pids), only, iterate, reverse) for only, pids in grouped.items()]
+
+
+def _one_of(request: SearchRequest, name: str, value: str, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        text = f"{name} is one of {', '.join(choices)}, not {shortened(value)!r}{suggestion(value, choices)}"
+        raise refuse(f"{request.type}?{name}", text)
+    return value
