@@ -26,11 +26,13 @@ from fhirhub.search.parameters.base import (
     Facet,
     NotUnderstood,
     Query,
+    TooCostly,
     any_of,
     negated,
     refuse,
     shortened,
     split,
+    too_costly,
 )
 from fhirhub.search.predicate import And, Chain, Has, Ids, Or, Predicate, Present, Refers
 from fhirhub.search.registry import Registry
@@ -88,10 +90,11 @@ class Filters:
 
         NotUnderstood for an unknown parameter or modifier, BadRequest for a value that cannot be.
         """
+        query.budget.left -= 1
+        if query.budget.left < 0:
+            raise too_costly(f"{type}?{shortened(name)}", "too many criteria; name the types in the chains")
         if depth > MAX_DEPTH:
-            raise refuse(
-                f"{type}?{shortened(name)}", f"a chain may have {MAX_DEPTH} links at most", "too-costly"
-            )
+            raise too_costly(f"{type}?{shortened(name)}", f"a chain may have {MAX_DEPTH} links at most")
         if name.startswith("_has:"):
             return self._has(type, name, value, query, depth)
         head, dot, rest = name.partition(".")
@@ -115,7 +118,7 @@ class Filters:
             code[0] == "_" or code in self._registry.definitions.search_parameters(type)
         ):
             raise not_understood(expression, f"{code}: {reason}")
-        hint = suggestion(code, facets)
+        hint = suggestion(code, (*facets, *special.RESULT_PARAMETERS))
         raise not_understood(expression, f"{type} has no search parameter {shortened(code)!r}{hint}")
 
     def _plain(self, facet: Facet, modifier: str | None, value: str, query: Query) -> Predicate:
@@ -124,7 +127,7 @@ class Filters:
             return self._missing(facet, value)
         values = split(value, ",")
         if len(values) > MAX_VALUES:
-            raise refuse(facet.expression, f"{facet.code} takes {MAX_VALUES} values at most", "too-costly")
+            raise too_costly(facet.expression, f"{facet.code} takes {MAX_VALUES} values at most")
         if not all(values):
             raise refuse(
                 facet.expression, f"{facet.code} has an empty value; leave the parameter or the comma out"
@@ -152,10 +155,10 @@ class Filters:
                 return
             hint = ", ".join(targets)
             raise refuse(facet.expression, f"{facet.code} does not refer to {modifier}; it refers to {hint}")
-        known = (*served, *(reference.allowed(facet, query) if facet.kind == "reference" else ()))
-        hint = suggestion(modifier, known) or f"; served are :{', :'.join(served)}"
-        what = f"{facet.code} is of type {facet.kind} and has no modifier {shortened(modifier)!r}{hint}"
-        raise not_understood(facet.expression, what)
+        types = reference.allowed(facet, query) if facet.kind == "reference" else ()
+        what = f"{facet.code} is of type {facet.kind} and has no modifier {shortened(modifier)!r}"
+        hint = suggestion(modifier, (*served, *types))
+        raise not_understood(facet.expression, f"{what}; it has :{', :'.join(served)}{hint}")
 
     def _missing(self, facet: Facet, value: str) -> Predicate:
         if value not in ("true", "false"):
@@ -192,24 +195,40 @@ class Filters:
                 hint = suggestion(type, reference.allowed(facet, query))
                 raise not_understood(facet.expression, f"{shortened(type)!r} is not a resource type{hint}")
             self._check_modifier(facet, type, query)
-        targets = (type,) if type else reference.allowed(facet, query)
+        targets = (type,) if type else self._branches(facet, rest, query)
         parts: list[Predicate] = []
+        plain: dict[int, list[tuple[str, str]]] = {}
         problem: BadRequest | None = None
         for target in targets:
             try:
                 part = self.predicate(target, rest, value, query, depth + 1)
+            except TooCostly:
+                raise
             except BadRequest as error:  # an untyped chain goes by the types that can answer it
-                problem = problem or error
+                if problem is None or isinstance(problem, NotUnderstood):
+                    problem = error
                 continue
-            parts.extend(_linked(link.pid, target, part) for link in links if link.only in (None, target))
-        if len(parts) > MAX_CHAIN_TYPES:
-            wanted = f"{facet.code}:Type.{rest}"
-            raise refuse(
-                facet.expression, f"{facet.code} refers to many types; say which as in {shortened(wanted)}"
-            )
+            for link in links:
+                if link.only not in (None, target):
+                    continue
+                if isinstance(part, Ids):  # a chain that asks for nothing but an id is a reference
+                    plain.setdefault(link.pid, []).extend((target, id) for id in part.ids)
+                else:
+                    parts.append(Chain(link.pid, target, part))
+        parts.extend(Refers(pid, tuple(found)) for pid, found in plain.items())
         if not parts and problem is not None:
             raise problem
         return any_of(parts)
+
+    def _branches(self, facet: Facet, rest: str, query: Query) -> tuple[str, ...]:
+        """The types an untyped chain may lead to: those that know the next parameter."""
+        allowed = reference.allowed(facet, query)
+        code = rest.partition(".")[0].partition(":")[0]
+        found = tuple(each for each in allowed if code == "_has" or code in self._registry.facets(each))
+        if len(found) > MAX_CHAIN_TYPES and code != "_id":
+            wanted = shortened(f"{facet.code}:{facet.type}.{rest}")
+            raise too_costly(facet.expression, f"{facet.code} refers to many types; name one, as in {wanted}")
+        return found or allowed[:1]
 
     def _has(self, type: str, name: str, value: str, query: Query, depth: int) -> Predicate:
         pieces = name.split(":", 3)
@@ -229,10 +248,3 @@ class Filters:
         part = self.predicate(source, rest, value, query, depth + 1)
         parts = [Has(source, link.pid, part) for link in links if link.only in (None, type)]
         return any_of(parts)
-
-
-def _linked(pid: int, target: str, part: Predicate) -> Predicate:
-    """A chain; where it asks for nothing but an id, a plain reference."""
-    if isinstance(part, Ids):
-        return Refers(pid, tuple((target, id) for id in part.ids))
-    return Chain(pid, target, part)
