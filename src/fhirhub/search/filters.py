@@ -226,7 +226,7 @@ class Filters:
         code = rest.partition(".")[0].partition(":")[0]
         found = tuple(each for each in allowed if code == "_has" or code in self._registry.facets(each))
         if len(found) > MAX_CHAIN_TYPES and code != "_id":
-            wanted = shortened(f"{facet.code}:{facet.type}.{rest}")
+            wanted = shortened(f"{facet.code}:{found[0]}.{rest}")
             raise too_costly(facet.expression, f"{facet.code} refers to many types; name one, as in {wanted}")
         return found or allowed[:1]
 
