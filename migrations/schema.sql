@@ -1,0 +1,112 @@
+-- The whole current schema of the FHIR store. Migrations lead here; a test proves the two equal.
+--
+-- rid   internal key of a resource, never reused            rt    number of the resource type (definitions)
+-- date  main clinical date, microseconds since 1970 UTC     key   64-bit index key (see fhirhub.search.rows)
+--
+-- Every table is partitioned by resource type from the start: measurements, money, clinical, everything else.
+
+create table store (
+    name text primary key,
+    value text not null
+);
+comment on table store is 'Facts of this store: the secret that keys its hashes and seals its cursors.';
+
+create sequence rid_block;
+comment on sequence rid_block is 'Each value hands 1,024 rids to one writer: block * 1024 + 0..1023.';
+
+create table resource (
+    rid bigint not null,
+    updated bigint not null,
+    date bigint not null,
+    version integer not null,
+    rt smallint not null,
+    method smallint not null,
+    deleted boolean not null,
+    id text collate "C" not null,
+    params smallint[],
+    keys bigint[],
+    meta jsonb,
+    content jsonb,
+    primary key (rt, id)
+) partition by list (rt);
+comment on table resource is 'The current version of every resource; version 0 is a placeholder that is only referred to.';
+comment on column resource.meta is 'meta without versionId and lastUpdated, which are columns.';
+comment on column resource.content is 'The resource without resourceType, id and meta; null when deleted.';
+comment on column resource.keys is 'The keys of its token rows: what to delete on change, and what it refers to.';
+
+create table history (
+    rid bigint not null,
+    updated bigint not null,
+    version integer not null,
+    rt smallint not null,
+    method smallint not null,
+    deleted boolean not null,
+    meta jsonb,
+    content jsonb,
+    primary key (rt, rid, version)
+) partition by list (rt);
+comment on table history is 'Superseded versions, append-only.';
+
+create table token (
+    key bigint not null,
+    date bigint not null,
+    rid bigint not null,
+    rt smallint not null
+) partition by list (rt);
+comment on table token is 'Exact values and references, in order of the main clinical date.';
+
+alter table token alter column key set statistics 2000;
+
+create table string (
+    key bigint not null,
+    rid bigint not null,
+    rt smallint not null,
+    text text collate "C" not null
+) partition by list (rt);
+
+create table date (
+    key bigint not null,
+    lo bigint not null,
+    hi bigint not null,
+    rid bigint not null,
+    rt smallint not null
+) partition by list (rt);
+comment on column date.key is 'The two low bits class the span: up to a day, a month, a year, longer or open.';
+
+create table number (
+    key bigint not null,
+    lo double precision not null,
+    hi double precision not null,
+    rid bigint not null,
+    unit integer not null,
+    rt smallint not null
+) partition by list (rt);
+comment on column number.key is 'The low bit tells a range (1) from a point (0).';
+
+create index resource_rid on resource (rid);
+create index resource_date on resource (rt, date, rid) where not deleted;
+create index resource_updated on resource (rt, updated, rid);
+create index history_updated on history (rt, updated, rid);
+create index token_key on token (key, date, rid);
+create index string_key on string (key, text, rid);
+create index string_rid on string (rid);
+create index date_key on date (key, lo, hi, rid);
+create index date_rid on date (rid);
+create index number_key on number (key, lo, hi, unit, rid);
+create index number_rid on number (rid);
+
+do $$
+declare
+    parent text;
+begin
+    foreach parent in array array['resource', 'history', 'token', 'string', 'date', 'number'] loop
+        execute format('create table %1$s_measurement partition of %1$s for values in (96)', parent);
+        execute format('create table %1$s_financial partition of %1$s for values in '
+            '(1,17,19,20,30,31,32,33,46,47,53,67,104,105)', parent);
+        execute format('create table %1$s_clinical partition of %1$s for values in '
+            '(4,14,15,21,23,24,28,34,38,39,40,42,44,48,54,55,56,61,62,63,64,74,75,76,77,79,80,95,'
+            '110,111,113,120,124,126,138,139,140,146)', parent);
+        execute format('create table %1$s_general partition of %1$s default', parent);
+    end loop;
+end
+$$;

@@ -1,0 +1,47 @@
+"""One interaction as plain values: nothing of the web framework goes further in than this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """The ``Prefer`` header (https://hl7.org/fhir/R4/http.html#ops)."""
+
+    returns: str = "representation"
+    """``minimal``, ``representation`` or ``OperationOutcome``."""
+    lenient: bool = False
+    """``handling=lenient``: ignore what is not understood, and say so."""
+    respond_async: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FhirRequest:
+    """One interaction, named as in the CapabilityStatement (``read``, ``search-type``, …)."""
+
+    interaction: str
+    type: str | None = None
+    id: str | None = None
+    version: int | None = None
+    parameters: tuple[tuple[str, str], ...] = ()
+    """Query (and form body) parameters in order, percent-decoded."""
+    body: bytes = b""
+    """The resource as JSON bytes (XML has been turned into JSON at the border)."""
+    content_type: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Lower-case names; only those the interactions read (if-match, if-none-exist, …)."""
+    prefer: Preferences = Preferences()
+    base: str = ""
+    """The service base the caller used, without a trailing slash: ``http://127.0.0.1:8080/fhir``."""
+    operation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FhirResult:
+    """What an interaction answers: JSON bytes of one resource (or none) with status and headers."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,55 @@
+"""A parsed search: what the store is asked, free of HTTP and of access rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fhirhub.errors import Issue
+from fhirhub.search.predicate import And, Predicate
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """One ``_sort`` key: a parameter of the type (``pid``), or ``_id`` / ``_lastUpdated`` by ``code``."""
+
+    code: str
+    pid: int
+    kind: str
+    descending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Include:
+    """``_include`` (forward) or ``_revinclude`` (``reverse``): ``source`` is the type that holds the reference.
+
+    ``pids`` are the reference parameters of ``source`` that count (several for the wildcard ``*``).
+    """
+
+    source: str
+    pids: tuple[int, ...]
+    target: str | None
+    iterate: bool
+    reverse: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """One search on one resource type.
+
+    ``applied`` are the parameters as understood, for the self link; ``notes`` are issues for the caller
+    (parameters ignored under ``handling=lenient``), returned as an outcome entry.
+    """
+
+    type: str
+    where: Predicate = And(())
+    sort: tuple[Sort, ...] = ()
+    count: int = 20
+    total: str = "none"
+    """``none``, ``estimate`` or ``accurate``."""
+    includes: tuple[Include, ...] = ()
+    summary: str = "false"
+    """``true``, ``text``, ``data``, ``count`` or ``false``."""
+    elements: tuple[str, ...] = ()
+    cursor: str | None = None
+    applied: tuple[tuple[str, str], ...] = ()
+    notes: tuple[Issue, ...] = ()

@@ -1,0 +1,73 @@
+"""Index rows: what a resource is found by, and the 64-bit keys they are filed under.
+
+A *key* names a search parameter (``pid``, 14 bits) together with a value (49 bits):
+
+==============  ==========================================  ==============================================
+hashed key      ``-(1 + (pid << 49 | hash49(value)))``      tokens, uris, external references: negative
+reference key   ``pid << 49 | rid of the target``           literal references to this server: positive
+range key       ``pid << 49 | hash49(component) or 0``      strings, dates, numbers: positive
+==============  ==========================================  ==============================================
+
+The hash is BLAKE2b keyed with a secret of the store, so nobody can construct two values that collide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
+
+VALUE_BITS = 49
+VALUE_MASK = (1 << VALUE_BITS) - 1
+MIN_DATE = -(1 << 62)
+"""Open start of a period, and the main date of a resource that has none (microseconds since 1970, UTC)."""
+MAX_DATE = 1 << 62
+"""Open end of a period."""
+STRING_LENGTH = 200
+"""Normalised strings are indexed up to this many characters."""
+
+
+@lru_cache(maxsize=65536)
+def hash49(value: str, secret: bytes) -> int:
+    """The 49-bit keyed hash of ``value``."""
+    digest = blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8, key=secret).digest()
+    return int.from_bytes(digest, "big") >> (64 - VALUE_BITS)
+
+
+def hashed_key(pid: int, value: str, secret: bytes) -> int:
+    """The key of an exact value of parameter ``pid``."""
+    return -1 - ((pid << VALUE_BITS) | hash49(value, secret))
+
+
+def reference_key(pid: int, rid: int) -> int:
+    """The key of a reference of parameter ``pid`` to the resource with the internal key ``rid``."""
+    return (pid << VALUE_BITS) | rid
+
+
+def range_key(pid: int, component: str = "", secret: bytes = b"") -> int:
+    """The key under which ordered values of ``pid`` stand; ``component`` is the token half of a composite."""
+    return (pid << VALUE_BITS) | (hash49(component, secret) if component else 0)
+
+
+def key_pid(key: int) -> int:
+    """The parameter a key belongs to."""
+    return (key if key >= 0 else -1 - key) >> VALUE_BITS
+
+
+@dataclass(slots=True)
+class Rows:
+    """Everything the index holds of one resource version."""
+
+    tokens: set[int] = field(default_factory=set)
+    references: set[tuple[int, str, str]] = field(default_factory=set)
+    """(pid, target type, target id) of literal references inside this server."""
+    strings: set[tuple[int, str]] = field(default_factory=set)
+    """(range key, normalised value)."""
+    dates: set[tuple[int, int, int]] = field(default_factory=set)
+    """(range key, lo, hi): microseconds since 1970 UTC, both inclusive."""
+    numbers: set[tuple[int, float, float, int]] = field(default_factory=set)
+    """(range key, lo, hi, unit): ``unit`` is a 32-bit hash of the unit, 0 for none."""
+    params: set[int] = field(default_factory=set)
+    """pids that have any value, for ``:missing``."""
+    date: int = MIN_DATE
+    """The main clinical date: start of the type's ``sort_date`` parameter."""

@@ -1,0 +1,136 @@
+"""Changes as the arrays that the database function ``write_changes`` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fhirhub.resource.json import dumps
+from fhirhub.search.rows import MIN_DATE, VALUE_BITS
+from fhirhub.store.records import METHODS, Change
+from fhirhub.store.resolve import Name
+
+ARGUMENTS = 31
+CALL = "select * from write_changes(" + ", ".join(f"${n}" for n in range(1, ARGUMENTS + 1)) + ")"
+METHOD_NUMBER = {method: number for number, method in enumerate(METHODS)}
+
+DAY = 86_400_000_000
+SPANS = (DAY, 32 * DAY, 367 * DAY)
+"""Dates are filed in four classes by their span (microseconds), so that the start bounds the end."""
+
+
+def date_key(key: int, lo: int, hi: int) -> int:
+    """The key of a date row: its low two bits tell the class of the span."""
+    span = hi - lo
+    return (key & ~3) | (0 if span <= DAY else 1 if span <= SPANS[1] else 2 if span <= SPANS[2] else 3)
+
+
+def number_key(key: int, lo: float, hi: float) -> int:
+    """The key of a number row: its low bit tells a range from a point."""
+    return (key & ~1) | (lo != hi)
+
+
+@dataclass(slots=True)
+class Unit:
+    """The changes of one request: all of them happen, or none."""
+
+    changes: Sequence[Change]
+    rids: list[int]
+    names: dict[Name, int]
+    """rids of everything the unit changes or refers to."""
+    placeholders: list[Name] = field(default_factory=list)
+    """What the unit refers to although it does not exist (referential integrity off)."""
+
+
+@dataclass(slots=True)
+class Packed:
+    """The arguments of one call, and what the change numbers stand for."""
+
+    arguments: tuple[Any, ...]
+    origin: list[tuple[int, int]]
+    """change number - 1 -> (unit number, position in the unit); position -1 for placeholders."""
+
+
+class Packer:
+    """Turns units into arguments."""
+
+    def __init__(
+        self, type_number: dict[str, int], referrers: dict[str, list[tuple[int, int]]], *, integrity: bool
+    ) -> None:
+        self._number = type_number
+        self._referrers = referrers
+        self._integrity = integrity
+
+    def pack(self, units: Sequence[Unit]) -> Packed:
+        """The arguments of one call for ``units``, which do not touch the same resources."""
+        heads: list[tuple[Any, ...]] = []
+        origin: list[tuple[int, int]] = []
+        keys: list[int] = []
+        params: list[int] = []
+        strings: list[tuple[int, int, str]] = []
+        dates: list[tuple[int, int, int, int]] = []
+        numbers: list[tuple[int, int, float, float, int]] = []
+        outside: list[tuple[int, int, int]] = []
+        deletes: list[tuple[int, int, int]] = []
+        for u, unit in enumerate(units):
+            own = {rid: True for rid in unit.rids}
+            used: dict[int, str] = {}
+            for position, (change, rid) in enumerate(zip(unit.changes, unit.rids, strict=True)):
+                origin.append((u, position))
+                n = len(origin)
+                rows = change.rows
+                date = MIN_DATE
+                if rows is not None:
+                    date = rows.date
+                    keys.extend(rows.tokens)
+                    for pid, type_, id_ in rows.references:
+                        target = unit.names[type_, id_]
+                        keys.append(pid << VALUE_BITS | target)
+                        if target not in own:
+                            used[target] = type_
+                    params.extend(rows.params)
+                    strings.extend([(n, key, text) for key, text in rows.strings])
+                    dates.extend([(n, date_key(key, lo, hi), lo, hi) for key, lo, hi in rows.dates])
+                    numbers.extend(
+                        [(n, number_key(key, lo, hi), lo, hi, unit_) for key, lo, hi, unit_ in rows.numbers]
+                    )
+                elif self._integrity:
+                    deletes.extend(
+                        [(n, rt, pid << VALUE_BITS | rid) for pid, rt in self._referrers[change.type]]
+                    )
+                heads.append(self._head(u, change, rid, date, len(keys), len(params)))
+            for type_, id_ in unit.placeholders:
+                origin.append((u, -1))
+                heads.append(
+                    (u, unit.names[type_, id_], self._number[type_], id_, -1, METHOD_NUMBER["PUT"], MIN_DATE,
+                     None, None, len(keys), len(params))
+                )  # fmt: skip
+            if self._integrity:
+                outside.extend([(u, self._number[type_], rid) for rid, type_ in used.items()])
+        head = _columns(heads, 11)
+        arguments = (
+            *head[:9], keys, head[9], params, head[10],
+            *_columns(strings, 3), *_columns(dates, 4), *_columns(numbers, 5), *_columns(outside, 3),
+            *_columns(deletes, 3),
+        )  # fmt: skip
+        return Packed(arguments, origin)
+
+    def _head(self, u: int, change: Change, rid: int, date: int, keys: int, params: int) -> tuple[Any, ...]:
+        base = -1 if change.base is None else change.base.version
+        meta, content = split(change.document) if change.document is not None else (None, None)
+        return (
+            u, rid, self._number[change.type], change.id, base, METHOD_NUMBER[change.method], date,
+            meta, content, keys, params,
+        )  # fmt: skip
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> Sequence[Sequence[Any]]:
+    return tuple(zip(*rows, strict=True)) if rows else ((),) * width
+
+
+def split(document: dict[str, Any]) -> tuple[str | None, str]:
+    """The texts of the columns ``meta`` and ``content``: the document without what is a column of its own."""
+    content = {k: v for k, v in document.items() if k not in ("resourceType", "id", "meta")}
+    meta = {k: v for k, v in document.get("meta", {}).items() if k not in ("versionId", "lastUpdated")}
+    return dumps(meta).decode() if meta else None, dumps(content).decode()

@@ -1,0 +1,259 @@
+"""A predicate as SQL: as a *test* of one candidate row, and as the *set* of all rids that fulfil it.
+
+A candidate is an alias with a column ``rid`` and, when known, ``date`` (the resource's main date): token rows
+are then probed in the order of their index. A test that needs the resource row itself speaks of the alias
+``r`` and says so, so that the walk joins it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fhirhub.definitions.tables import Definitions
+from fhirhub.search.predicate import (
+    And,
+    Bound,
+    Chain,
+    Has,
+    Ids,
+    Keys,
+    Not,
+    Or,
+    Predicate,
+    Present,
+    Quantity,
+    Refers,
+    Span,
+    Text,
+    Updated,
+)
+from fhirhub.search.rows import STRING_LENGTH, VALUE_BITS, VALUE_MASK
+from fhirhub.store.statement import Arguments, partition
+from fhirhub.store.statistics import Statistics
+
+PROBES = 3
+"""More alternatives than this are looked for in the resource's own key array instead of the token index."""
+TABLES = {Text: "string", Span: "date", Quantity: "number"}
+
+
+@dataclass(slots=True)
+class Candidate:
+    """An alias that stands for a candidate resource of type number ``rt``."""
+
+    alias: str
+    rt: int
+    dated: bool
+    needs_resource: bool = False
+
+    @property
+    def rid(self) -> str:
+        """The column of the internal key."""
+        return f"{self.alias}.rid"
+
+    def resource(self) -> str:
+        """The alias of the resource row, which the walk then has to join."""
+        self.needs_resource = True
+        return f"r_{self.alias}"
+
+    def join(self) -> str:
+        """The join of the resource row, if a test asked for it."""
+        if not self.needs_resource:
+            return ""
+        return (
+            f" cross join lateral (select * from resource_{partition(self.rt)} r where r.rid = {self.rid}"
+            f" offset 0) as r_{self.alias}"
+        )
+
+
+@dataclass(slots=True)
+class Compiler:
+    """Compiles the predicates of one statement."""
+
+    definitions: Definitions
+    statistics: Statistics
+    keys: dict[Predicate, tuple[int, ...]]
+    """The reference keys of every Refers in the request; none if what it names does not exist."""
+    arguments: Arguments = field(default_factory=Arguments)
+    _aliases: int = 0
+
+    def alias(self) -> str:
+        """A fresh table alias."""
+        self._aliases += 1
+        return f"t{self._aliases}"
+
+    def number(self, type_: str) -> int:
+        """The number of a resource type."""
+        return self.definitions.type_number[type_]
+
+    def token_keys(self, where: Predicate) -> tuple[int, ...] | None:
+        """The keys of a predicate that token rows alone decide, else None."""
+        if isinstance(where, Keys):
+            return where.keys
+        return self.keys[where] if isinstance(where, Refers) else None
+
+    # -- tests ------------------------------------------------------------------------------------------------
+
+    def test(self, where: Predicate, of: Candidate) -> str:
+        """A boolean expression: does the candidate fulfil ``where``?"""
+        match where:
+            case Keys() | Refers():
+                return self._test_keys(self.token_keys(where) or (), of)
+            case Text() | Span() | Quantity():
+                row = self.alias()
+                table = TABLES[type(where)]
+                return (
+                    f"exists (select from {table}_{partition(of.rt)} {row} where {row}.rid = {of.rid}"
+                    f" and {self.condition(where, row)})"
+                )
+            case Present(pid):
+                return f"{self.arguments.add(pid, 'smallint')} = any ({of.resource()}.params)"
+            case Ids(ids):
+                return f"{of.resource()}.id = any ({self.arguments.add(list(ids), 'text[]')})"
+            case Updated(bounds):
+                return self._bounds(bounds, {"lo": f"{of.resource()}.updated"}, "bigint")
+            case And(parts):
+                return " and ".join(self.test(part, of) for part in parts) if parts else "true"
+            case Or(parts):
+                return "(" + " or ".join(self.test(part, of) for part in parts) + ")" if parts else "false"
+            case Not(part):
+                return f"not ({self.test(part, of)})"
+            case Chain():
+                return self._test_chain(where, of)
+            case Has():
+                return self._test_has(where, of)
+        raise TypeError(where)
+
+    def _test_keys(self, keys: tuple[int, ...], of: Candidate) -> str:
+        if not keys:
+            return "false"
+        if not of.dated or len(keys) > PROBES:
+            return f"{of.resource()}.keys && {self.arguments.bigs(list(keys))}"
+        row = self.alias()
+        found = [
+            f"exists (select from token_{partition(of.rt)} {row} where {row}.key = {self.arguments.big(key)}"
+            f" and {row}.date = {of.alias}.date and {row}.rid = {of.rid})"
+            for key in keys
+        ]
+        return found[0] if len(found) == 1 else "(" + " or ".join(found) + ")"
+
+    def _test_chain(self, where: Chain, of: Candidate) -> str:
+        target = Candidate(self.alias(), self.number(where.type), dated=False)
+        first, last = where.pid << VALUE_BITS, (where.pid + 1) << VALUE_BITS
+        inner = self.test(where.part, target)
+        # The key does not tell the type of its target: the row must be one of the wanted type.
+        row = target.resource()
+        return (
+            f"exists (select from (select k & {VALUE_MASK} as rid from unnest({of.resource()}.keys) as k"
+            f" where k >= {first} and k < {last}) as {target.alias}{target.join()}"
+            f" where {row}.rt = {target.rt} and {inner})"
+        )
+
+    def _test_has(self, where: Has, of: Candidate) -> str:
+        source = Candidate(self.alias(), self.number(where.type), dated=True)
+        inner = self.test(where.part, source)
+        return (
+            f"exists (select from token_{partition(source.rt)} {source.alias}{source.join()}"
+            f" where {source.alias}.key = {self.arguments.big(where.pid << VALUE_BITS)} | {of.rid} and {inner})"
+        )
+
+    # -- conditions on rows of the ordered indexes ---------------------------------------------------------------
+
+    def condition(self, where: Text | Span | Quantity, row: str) -> str:
+        """What a row (alias ``row``) of the predicate's own table must fulfil, its key included."""
+        if isinstance(where, Text):
+            return f"{row}.key = {self.arguments.big(where.key)} and {self.text(where, row)}"
+        if isinstance(where, Span):
+            keys = self.arguments.bigs([where.key | n for n in range(4)])
+            bounds = self._bounds(where.bounds, {"lo": f"{row}.lo", "hi": f"{row}.hi"}, "bigint")
+            return f"{row}.key = any ({keys}) and {bounds}"
+        keys = self.arguments.bigs([where.key, where.key | 1])
+        return f"{row}.key = any ({keys}) and {self.quantity(where, row)}"
+
+    def quantity(self, where: Quantity, row: str) -> str:
+        """The bounds and the unit of a number row."""
+        columns = {"lo": f"{row}.lo", "hi": f"{row}.hi"}
+        bounds = self._bounds(where.bounds, columns, "double precision")
+        if where.unit is None:
+            return bounds
+        return f"{bounds} and {row}.unit = {self.arguments.add(where.unit, 'integer')}"
+
+    def text(self, where: Text, row: str) -> str:
+        """The comparison of a string row."""
+        text = where.text[:STRING_LENGTH]
+        if where.match == "equals":
+            return f"{row}.text = {self.arguments.add(text, 'text')}"
+        if where.match == "contains":
+            return f"position({self.arguments.add(text, 'text')} in {row}.text) > 0"
+        low = self.arguments.add(text, "text")
+        # Texts are compared by code point; nothing that starts with the prefix comes after prefix + U+10FFFF.
+        high = self.arguments.add(text + "\U0010ffff", "text")
+        return f"{row}.text >= {low} and {row}.text <= {high}"
+
+    def _bounds(self, bounds: tuple[Bound, ...], columns: dict[str, str], cast: str) -> str:
+        if not bounds:
+            return "true"
+        return " and ".join(
+            f"{columns[column]} {operator} {self.arguments.add(value, cast)}" for column, operator, value in bounds
+        )
+
+    # -- sets -------------------------------------------------------------------------------------------------
+
+    def rids(self, where: Predicate, rt: int) -> str:
+        """A select of ``rid`` (repeats possible) of all resources of ``rt`` that fulfil ``where``."""
+        row = self.alias()
+        part = partition(rt)
+        match where:
+            case Keys() | Refers():
+                keys = self.arguments.bigs(list(self.token_keys(where) or ()))
+                return f"select {row}.rid from token_{part} {row} where {row}.key = any ({keys})"
+            case Text() | Span() | Quantity():
+                table = TABLES[type(where)]
+                return f"select {row}.rid from {table}_{part} {row} where {self.condition(where, row)}"
+            case Ids(ids):
+                wanted = self.arguments.add(list(ids), "text[]")
+                return (
+                    f"select {row}.rid from resource_{part} {row} where {row}.rt = {rt}"
+                    f" and {row}.id = any ({wanted}) and not {row}.deleted"
+                )
+            case Or(parts) if parts:
+                return " union all ".join(f"({self.rids(p, rt)})" for p in parts)
+            case And(parts) if parts:
+                return self._intersection(parts, rt)
+            case Chain(pid, type_, inner):
+                target = self.alias()
+                return (
+                    f"select {row}.rid from (select distinct rid from ({self.rids(inner, self.number(type_))})"
+                    f" as x) as {target} cross join lateral (select t.rid from token_{part} t"
+                    f" where t.key = {self.arguments.big(pid << VALUE_BITS)} | {target}.rid offset 0) as {row}"
+                )
+            case Has(type_, pid, inner):
+                source = self.number(type_)
+                first, last = pid << VALUE_BITS, (pid + 1) << VALUE_BITS
+                return (
+                    f"select k & {VALUE_MASK} as rid from ({self.rids(inner, source)}) as {row}"
+                    f" cross join lateral (select r.keys from resource_{partition(source)} r"
+                    f" where r.rid = {row}.rid offset 0) as r cross join unnest(r.keys) as k"
+                    f" where k >= {first} and k < {last}"
+                )
+        return self._filtered(where, rt)
+
+    def _intersection(self, parts: tuple[Predicate, ...], rt: int) -> str:
+        best = min(parts, key=lambda part: self.statistics.rows(part, rt, self.keys))
+        others = [part for part in parts if part is not best]
+        if not others:
+            return self.rids(best, rt)
+        candidate = Candidate(self.alias(), rt, dated=False)
+        source = self.rids(best, rt)
+        tests = " and ".join(self.test(part, candidate) for part in others)
+        return (
+            f"select {candidate.rid} from ({source}) as {candidate.alias}{candidate.join()} where {tests}"
+        )
+
+    def _filtered(self, where: Predicate, rt: int) -> str:
+        """What no index answers: all resources of the type, each tested."""
+        candidate = Candidate(self.alias(), rt, dated=True)
+        test = self.test(where, candidate)
+        return (
+            f"select {candidate.rid} from resource_{partition(rt)} {candidate.alias}{candidate.join()}"
+            f" where {candidate.alias}.rt = {rt} and not {candidate.alias}.deleted and {test}"
+        )

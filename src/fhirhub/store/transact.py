@@ -1,0 +1,276 @@
+"""Writes: the changes of requests that arrive together share one statement, one commit and one flush to disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from fhirhub.errors import Issue
+from fhirhub.store.engine import Lane
+from fhirhub.store.pack import CALL, Packer, Unit
+from fhirhub.store.records import Change, Dangling, Referenced, StaleBase, Written, missing_reference
+from fhirhub.store.resolve import Fetch, Name, Resolver, RidSource
+
+GROUP = 256
+"""Changes that units sharing a commit have together, at most (one unit may be larger)."""
+
+LAST_ATTEMPT = 5
+STALE, MISSING, IN_USE = 1, 2, 3
+RETRY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+
+
+@dataclass(slots=True)
+class Order:
+    """One request waiting for its commit."""
+
+    changes: Sequence[Change]
+    done: asyncio.Future[list[Written]]
+    attempts: int = 0
+
+
+class Writer:
+    """Applies changes to the database."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        packer: Packer,
+        resolver: Resolver,
+        rids: RidSource,
+        types: Sequence[str],
+        *,
+        integrity: bool,
+        flights: int = 2,
+    ) -> None:
+        self._lane = lane
+        self._packer = packer
+        self._resolver = resolver
+        self._rids = rids
+        self._types = types
+        self._integrity = integrity
+        self._flights = flights
+        self._pending: list[Order] = []
+        self._flying = 0
+        self._scheduled = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def write(self, changes: Sequence[Change]) -> list[Written]:
+        """All of ``changes`` or none, together with whatever else is waiting; returns after the commit."""
+        loop = asyncio.get_running_loop()
+        order = Order(changes, loop.create_future())
+        self._pending.append(order)
+        self._schedule(loop)
+        return await order.done
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._pending and not self._scheduled and self._flying < self._flights:
+            self._scheduled = True
+            loop.call_soon(self._depart)
+
+    def _depart(self) -> None:
+        self._scheduled = False
+        if not self._pending:
+            return
+        group, self._pending = compose(self._pending)
+        self._flying += 1
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._fly(group))
+        self._tasks.add(task)
+        task.add_done_callback(self._landed)
+        self._schedule(loop)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._flying -= 1
+        self._schedule(asyncio.get_running_loop())
+
+    async def _fly(self, group: list[Order]) -> None:
+        try:
+            async with self._lane.use() as connection:
+                await self._apply(group, connection.fetch)
+        except Exception as error:
+            for order in group:
+                if not order.done.done():
+                    order.done.set_exception(error)
+
+    async def _apply(self, group: list[Order], fetch: Fetch) -> None:
+        """Write ``group``; whoever stands in the way of the others is answered first and left out."""
+        units = await self._prepare(group, fetch)
+        while units:
+            packed = self._packer.pack([unit for _, unit in units])
+            try:
+                rows = await fetch(CALL, *packed.arguments)
+            except (*RETRY, asyncpg.IntegrityConstraintViolationError, asyncpg.DataError) as error:
+                await self._alone([order for order, _ in units], error, fetch)
+                return
+            if rows and rows[0]["problem"]:
+                refused = await self._refusals([unit for _, unit in units], packed.origin, rows, fetch)
+                for number, error in refused.items():
+                    order = units[number][0]
+                    if not order.done.done():
+                        order.done.set_exception(error)
+                units = [pair for number, pair in enumerate(units) if number not in refused]
+                continue
+            self._answer(units, packed.origin, rows)
+            return
+
+    async def _alone(self, orders: list[Order], error: asyncpg.PostgresError, fetch: Fetch) -> None:
+        """The group failed as a whole: each order by itself, so that only the culprit fails."""
+        for order in orders:
+            order.attempts += 1
+            if len(orders) == 1 and isinstance(error, asyncpg.UniqueViolationError):
+                order.done.set_exception(StaleBase(_concurrent(order.changes[0])))
+            elif len(orders) == 1 and isinstance(error, asyncpg.DataError):
+                order.done.set_exception(Dangling(Issue("value", f"The database refused a value: {error}")))
+            elif order.attempts > LAST_ATTEMPT:
+                order.done.set_exception(StaleBase(_concurrent(order.changes[0])))
+            else:
+                await self._apply([order], fetch)
+
+    async def _prepare(self, group: list[Order], fetch: Fetch) -> list[tuple[Order, Unit]]:
+        """rids for what is new and what is referred to; orders that refer to nothing are refused here."""
+        new = [c for order in group for c in order.changes if c.base is None]
+        fresh = iter(await self._rids.take(len(new), fetch) if new else ())
+        wanted = {
+            (type_, id_)
+            for order in group
+            for change in order.changes
+            if change.rows is not None
+            for _, type_, id_ in change.rows.references
+        }
+        found = await self._resolver.resolve(wanted, fetch) if wanted else {}
+        units: list[tuple[Order, Unit]] = []
+        for order in group:
+            rids = [change.base.rid if change.base else next(fresh) for change in order.changes]
+            own = {(c.type, c.id): rid for c, rid in zip(order.changes, rids, strict=True)}
+            unit = Unit(order.changes, rids, own)
+            missing = self._connect(unit, found)
+            if missing and self._integrity:
+                order.done.set_exception(Dangling([missing_reference(t, i, at) for t, i, at in missing]))
+                continue
+            if missing:
+                names = list(dict.fromkeys((t, i) for t, i, _ in missing))
+                for name, rid in zip(names, await self._rids.take(len(names), fetch), strict=True):
+                    unit.names[name] = rid
+                    unit.placeholders.append(name)
+            units.append((order, unit))
+        return units
+
+    def _connect(self, unit: Unit, found: dict[Name, int]) -> list[tuple[str, str, str]]:
+        """Give every reference of ``unit`` its rid; returns those that lead nowhere."""
+        missing: list[tuple[str, str, str]] = []
+        deleted = {(c.type, c.id) for c in unit.changes if c.document is None} if self._integrity else ()
+        names = unit.names
+        for change in unit.changes:
+            if change.rows is None:
+                continue
+            for _, type_, id_ in change.rows.references:
+                name = (type_, id_)
+                if name in names:
+                    if name in deleted:
+                        missing.append((type_, id_, change.label))
+                elif name in found:
+                    names[name] = found[name]
+                else:
+                    missing.append((type_, id_, change.label))
+        return list(dict.fromkeys(missing))
+
+    async def _refusals(
+        self, units: list[Unit], origin: list[tuple[int, int]], rows: Sequence[asyncpg.Record], fetch: Fetch
+    ) -> dict[int, Exception]:
+        """What to tell the units that the rows of problems speak of."""
+        refused: dict[int, Exception] = {}
+        for row in rows:
+            if row["problem"] == MISSING:
+                number = row["n"]
+                names = {rid: name for name, rid in units[number].names.items()}
+                type_, id_ = names[row["detail"]]
+                refused.setdefault(number, Dangling(missing_reference(type_, id_)))
+                continue
+            number, position = origin[row["n"] - 1]
+            change = units[number].changes[position]
+            if row["problem"] == STALE:
+                refused.setdefault(number, StaleBase(_concurrent(change)))
+            else:
+                referrer = await fetch(
+                    "select id from resource where rt = $1 and rid = $2", row["version"], row["detail"]
+                )
+                name = f"{self._types[row['version'] - 1]}/{referrer[0]['id']}" if referrer else "another resource"
+                refused.setdefault(number, Referenced(_in_use(change, name)))
+        return refused
+
+    def _answer(
+        self, units: list[tuple[Order, Unit]], origin: list[tuple[int, int]], rows: Sequence[asyncpg.Record]
+    ) -> None:
+        answers: list[list[Written]] = [[] for _ in units]
+        for row in sorted(rows, key=lambda row: row["n"]):
+            number, position = origin[row["n"] - 1]
+            unit = units[number][1]
+            if position < 0:
+                continue
+            change, rid = unit.changes[position], unit.rids[position]
+            created = change.base is None or change.base.deleted
+            answers[number].append(
+                Written(change.type, change.id, rid, row["version"], row["updated"], row["changed"], created)
+            )
+            if change.base is None:
+                self._resolver.remember((change.type, change.id), rid)
+        for (order, _), answer in zip(units, answers, strict=True):
+            if not order.done.done():
+                order.done.set_result(answer)
+
+    async def write_within(self, changes: Sequence[Change], fetch: Fetch) -> list[Written]:
+        """All of ``changes`` inside a database transaction that is already open on ``fetch``'s connection."""
+        order = Order(changes, asyncio.get_running_loop().create_future(), attempts=LAST_ATTEMPT)
+        await self._apply([order], fetch)
+        return await order.done
+
+
+def compose(pending: list[Order]) -> tuple[list[Order], list[Order]]:
+    """The orders that can share the next commit, and those that must wait for a later one.
+
+    Two orders that change the same resource, or of which one deletes what the other refers to, stay apart.
+    """
+    group: list[Order] = []
+    changed: set[Name] = set()
+    deleted: set[Name] = set()
+    used: set[Name] = set()
+    size = 0
+    for position, order in enumerate(pending):
+        names = {(c.type, c.id) for c in order.changes}
+        removes = {(c.type, c.id) for c in order.changes if c.document is None}
+        uses = {(t, i) for c in order.changes if c.rows is not None for _, t, i in c.rows.references}
+        apart = (
+            (group and size + len(order.changes) > GROUP)
+            or not changed.isdisjoint(names)
+            or not used.isdisjoint(removes)
+            or not deleted.isdisjoint(uses)
+        )
+        if apart:
+            return group, pending[position:]
+        group.append(order)
+        size += len(order.changes)
+        changed |= names
+        deleted |= removes
+        used |= uses
+    return group, []
+
+
+def _concurrent(change: Change) -> Issue:
+    return Issue(
+        "conflict",
+        f"{change.type}/{change.id} was changed by somebody else at the same time; read it again and repeat.",
+        change.label or None,
+    )
+
+
+def _in_use(change: Change, referrer: str) -> Issue:
+    return Issue(
+        "conflict",
+        f"{change.type}/{change.id} cannot be deleted: {referrer} refers to it. Change or delete that first, "
+        "or delete both in one transaction.",
+        change.label or None,
+    )
