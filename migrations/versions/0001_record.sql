@@ -1,0 +1,308 @@
+-- The whole current schema of the FHIR store. Migrations lead here; a test proves the two equal.
+--
+-- rid   internal key of a resource, never reused            rt    number of the resource type (definitions)
+-- date  main clinical date, microseconds since 1970 UTC     key   64-bit index key (see fhirhub.search.rows)
+--
+-- Every table is partitioned by resource type from the start: measurements, money, clinical, everything else.
+
+create table store (
+    name text primary key,
+    value text not null
+);
+comment on table store is 'Facts of this store: the secret that keys its hashes and seals its cursors.';
+
+create sequence rid_block;
+comment on sequence rid_block is 'Each value hands 1,024 rids to one writer: block * 1024 + 0..1023.';
+
+create table resource (
+    rid bigint not null,
+    updated bigint not null,
+    date bigint not null,
+    version integer not null,
+    rt smallint not null,
+    method smallint not null,
+    deleted boolean not null,
+    id text collate "C" not null,
+    params smallint[],
+    keys bigint[],
+    meta jsonb,
+    content jsonb,
+    primary key (rt, id)
+) partition by list (rt);
+comment on table resource is 'The current version of every resource; version 0 is a placeholder that is only referred to.';
+comment on column resource.meta is 'meta without versionId and lastUpdated, which are columns.';
+comment on column resource.content is 'The resource without resourceType, id and meta; null when deleted.';
+comment on column resource.keys is 'The keys of its token rows: what to delete on change, and what it refers to.';
+
+create table history (
+    rid bigint not null,
+    updated bigint not null,
+    version integer not null,
+    rt smallint not null,
+    method smallint not null,
+    deleted boolean not null,
+    meta jsonb,
+    content jsonb,
+    primary key (rt, rid, version)
+) partition by list (rt);
+comment on table history is 'Superseded versions, append-only.';
+
+create table token (
+    key bigint not null,
+    date bigint not null,
+    rid bigint not null,
+    rt smallint not null
+) partition by list (rt);
+comment on table token is 'Exact values and references, in order of the main clinical date.';
+
+alter table token alter column key set statistics 2000;
+
+create table string (
+    key bigint not null,
+    rid bigint not null,
+    rt smallint not null,
+    text text collate "C" not null
+) partition by list (rt);
+
+create table date (
+    key bigint not null,
+    lo bigint not null,
+    hi bigint not null,
+    rid bigint not null,
+    rt smallint not null
+) partition by list (rt);
+comment on column date.key is 'The two low bits class the span: up to a day, a month, a year, longer or open.';
+
+create table number (
+    key bigint not null,
+    lo double precision not null,
+    hi double precision not null,
+    rid bigint not null,
+    unit integer not null,
+    rt smallint not null
+) partition by list (rt);
+comment on column number.key is 'The low bit tells a range (1) from a point (0).';
+
+create index resource_rid on resource (rid);
+create index resource_date on resource (rt, date, rid) where not deleted;
+create index resource_updated on resource (rt, updated, rid);
+create index history_updated on history (rt, updated, rid);
+create index token_key on token (key, date, rid);
+create index string_key on string (key, text, rid);
+create index string_rid on string (rid);
+create index date_key on date (key, lo, hi, rid);
+create index date_rid on date (rid);
+create index number_key on number (key, lo, hi, unit, rid);
+create index number_rid on number (rid);
+
+do $$
+declare
+    parent text;
+begin
+    foreach parent in array array['resource', 'history', 'token', 'string', 'date', 'number'] loop
+        execute format('create table %1$s_measurement partition of %1$s for values in (96)', parent);
+        execute format('create table %1$s_financial partition of %1$s for values in '
+            '(1,17,19,20,30,31,32,33,46,47,53,67,104,105)', parent);
+        execute format('create table %1$s_clinical partition of %1$s for values in '
+            '(4,14,15,21,23,24,28,34,38,39,40,42,44,48,54,55,56,61,62,63,64,74,75,76,77,79,80,95,'
+            '110,111,113,120,124,126,138,139,140,146)', parent);
+        execute format('create table %1$s_general partition of %1$s default', parent);
+    end loop;
+end
+$$;
+-- One call applies the changes of many requests (units) in one database transaction.
+--
+-- Change n (1-based) of the arrays: unit, rid, rt, id, base version (-1: the row must not exist yet), method,
+-- date, meta, content (null: delete), and the ends of its slices of p_keys and p_params. Rows of the ordered
+-- indexes name their change by number. p_ref_*: what a unit refers to outside itself and must find alive.
+-- p_delete_*: keys by which others could refer to what change n deletes. The caller keeps changes of the same
+-- resource, and deletes and uses of the same resource by different units, out of one call.
+--
+-- Answers one row per change (problem 0; updated is that of the current version), or, having written nothing,
+-- one row per problem:
+--   1 stale: change n is not based on the current version (detail: the current one, -1 none)
+--   2 missing: unit n refers to rid detail, which is absent or deleted
+--   3 in use: change n deletes a resource that rid detail refers to
+create function write_changes(
+    p_unit integer[], p_rid bigint[], p_rt smallint[], p_id text[], p_base integer[], p_method smallint[],
+    p_date bigint[], p_meta text[], p_content text[],
+    p_keys bigint[], p_keys_end integer[], p_params smallint[], p_params_end integer[],
+    p_string_n integer[], p_string_key bigint[], p_string_text text[],
+    p_date_n integer[], p_date_key bigint[], p_date_lo bigint[], p_date_hi bigint[],
+    p_number_n integer[], p_number_key bigint[], p_number_lo double precision[],
+    p_number_hi double precision[], p_number_unit integer[],
+    p_ref_unit integer[], p_ref_rt smallint[], p_ref_rid bigint[],
+    p_delete_n integer[], p_delete_rt smallint[], p_delete_key bigint[]
+) returns table (problem smallint, n integer, version integer, updated bigint, changed boolean, detail bigint)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    v_now constant bigint := (extract(epoch from clock_timestamp()) * 1000000)::bigint;
+    v_new constant boolean := -1 = any (p_base);
+    v_old constant boolean := 0 <= any (p_base);
+    v_bad boolean := false;
+    v_changed boolean[] := array_fill(true, array[cardinality(p_rid)]);
+begin
+    -- Who deletes a resource and who refers to it exclude each other until commit. Statements of a function see
+    -- what was committed before they began, so all checks come after the locks.
+    perform case when locks.alone then pg_advisory_xact_lock(7331, locks.stripe)
+                 else pg_advisory_xact_lock_shared(7331, locks.stripe) end
+    from (
+        select wanted.stripe, bool_or(wanted.alone) as alone
+        from (
+            select (used.rid & 4095)::integer, false from unnest(p_ref_rid) as used (rid)
+            union all
+            select (c.rid & 4095)::integer, true from unnest(p_rid, p_method) as c (rid, method)
+            where c.method = 3
+        ) as wanted (stripe, alone)
+        group by wanted.stripe order by wanted.stripe
+    ) as locks;
+
+    if v_old then
+        perform r.rid
+        from unnest(p_rid, p_rt, p_base) as c (rid, rt, base)
+        cross join lateral (select r.rid from resource r where r.rt = c.rt and r.rid = c.rid for update) as r
+        where c.base >= 0;
+
+        return query
+        select 1::smallint, c.n::integer, null::integer, null::bigint, null::boolean, coalesce(r.version, -1)::bigint
+        from unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
+        left join lateral (select r.version from resource r where r.rt = c.rt and r.rid = c.rid offset 0) as r on true
+        where c.base >= 0 and r.version is distinct from c.base;
+        v_bad := found;
+    end if;
+
+    return query
+    select 2::smallint, c.unit, null::integer, null::bigint, null::boolean, c.rid
+    from unnest(p_ref_unit, p_ref_rt, p_ref_rid) as c (unit, rt, rid)
+    left join lateral (
+        select true as alive from resource r where r.rt = c.rt and r.rid = c.rid and not r.deleted offset 0
+    ) as r on true
+    where r.alive is null;
+    v_bad := v_bad or found;
+
+    if cardinality(p_delete_n) > 0 then
+        return query
+        select 3::smallint, u.n, null::integer, null::bigint, null::boolean, min(u.rid)
+        from (
+            select c.n, t.rid
+            from unnest(p_delete_n, p_delete_rt, p_delete_key) as c (n, rt, key)
+            cross join lateral (select t.rid from token t where t.rt = c.rt and t.key = c.key offset 0) as t
+        ) as u
+        where not exists (
+            select from unnest(p_rid, p_unit) as own (rid, unit) where own.rid = u.rid and own.unit = p_unit[u.n])
+        group by u.n;
+        v_bad := v_bad or found;
+    end if;
+
+    if v_bad then
+        return;
+    end if;
+
+    if v_old then
+        -- What changes nothing makes no version: jsonb's text is compared, so 1.0 and 1.00 differ.
+        select array_agg(c.base <= 0 or c.content is null or r.deleted
+                         or r.content::text <> c.content::jsonb::text
+                         or r.meta::text is distinct from c.meta::jsonb::text order by c.n)
+        into v_changed
+        from unnest(p_rid, p_rt, p_base, p_meta, p_content) with ordinality as c (rid, rt, base, meta, content, n)
+        left join lateral (
+            select r.deleted, r.meta, r.content from resource r where r.rt = c.rt and r.rid = c.rid offset 0
+        ) as r on c.base > 0;
+
+        insert into history (rid, updated, version, rt, method, deleted, meta, content)
+        select r.rid, r.updated, r.version, r.rt, r.method, r.deleted, r.meta, r.content
+        from unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
+        cross join lateral (select r.* from resource r where r.rt = c.rt and r.rid = c.rid offset 0) as r
+        where c.base > 0 and v_changed[c.n];
+
+        delete from token t
+        using (
+            select r.rt, r.rid, r.date, old.key
+            from unnest(p_rid, p_rt, p_base, p_date) with ordinality as c (rid, rt, base, date, n)
+            cross join lateral (
+                select r.rt, r.rid, r.date, r.keys from resource r where r.rt = c.rt and r.rid = c.rid offset 0
+            ) as r
+            cross join unnest(r.keys) as old (key)
+            where c.base > 0 and v_changed[c.n] and (r.date <> c.date or old.key <> all (
+                p_keys[coalesce(p_keys_end[c.n - 1], 0) + 1 : p_keys_end[c.n]]))
+        ) as gone
+        where t.rt = gone.rt and t.key = gone.key and t.date = gone.date and t.rid = gone.rid;
+
+        insert into token (key, date, rid, rt)
+        select new.key, c.date, c.rid, c.rt
+        from unnest(p_rid, p_rt, p_base, p_date) with ordinality as c (rid, rt, base, date, n)
+        cross join lateral (
+            select r.date, r.keys from resource r where r.rt = c.rt and r.rid = c.rid offset 0
+        ) as r
+        cross join unnest(p_keys[coalesce(p_keys_end[c.n - 1], 0) + 1 : p_keys_end[c.n]]) as new (key)
+        where c.base >= 0 and v_changed[c.n]
+          and (r.date <> c.date or r.keys is null or new.key <> all (r.keys));
+
+        delete from string t
+        using unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
+        where t.rt = c.rt and t.rid = c.rid and c.base > 0 and v_changed[c.n];
+        delete from date t
+        using unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
+        where t.rt = c.rt and t.rid = c.rid and c.base > 0 and v_changed[c.n];
+        delete from number t
+        using unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
+        where t.rt = c.rt and t.rid = c.rid and c.base > 0 and v_changed[c.n];
+
+        update resource r
+        set updated = greatest(v_now, r.updated + 1), date = c.date, version = r.version + 1, method = c.method,
+            deleted = c.method = 3, meta = c.meta::jsonb, content = c.content::jsonb,
+            keys = p_keys[coalesce(p_keys_end[c.n - 1], 0) + 1 : p_keys_end[c.n]],
+            params = p_params[coalesce(p_params_end[c.n - 1], 0) + 1 : p_params_end[c.n]]
+        from unnest(p_rid, p_rt, p_base, p_method, p_date, p_meta, p_content)
+            with ordinality as c (rid, rt, base, method, date, meta, content, n)
+        where r.rt = c.rt and r.rid = c.rid and c.base >= 0 and v_changed[c.n];
+    end if;
+
+    if v_new then
+        insert into resource (rid, updated, date, version, rt, method, deleted, id, params, keys, meta, content)
+        select c.rid, v_now, c.date, case when c.content is null then 0 else 1 end, c.rt, c.method, c.content is null,
+            c.id, p_params[coalesce(p_params_end[c.n - 1], 0) + 1 : p_params_end[c.n]],
+            p_keys[coalesce(p_keys_end[c.n - 1], 0) + 1 : p_keys_end[c.n]], c.meta::jsonb, c.content::jsonb
+        from unnest(p_rid, p_rt, p_id, p_base, p_method, p_date, p_meta, p_content)
+            with ordinality as c (rid, rt, id, base, method, date, meta, content, n)
+        where c.base < 0;
+
+        insert into token (key, date, rid, rt)
+        select new.key, c.date, c.rid, c.rt
+        from unnest(p_rid, p_rt, p_base, p_date) with ordinality as c (rid, rt, base, date, n)
+        cross join unnest(p_keys[coalesce(p_keys_end[c.n - 1], 0) + 1 : p_keys_end[c.n]]) as new (key)
+        where c.base < 0;
+    end if;
+
+    if cardinality(p_string_n) > 0 then
+        insert into string (key, rid, rt, text)
+        select c.key, p_rid[c.n], p_rt[c.n], c.text
+        from unnest(p_string_n, p_string_key, p_string_text) as c (n, key, text) where v_changed[c.n];
+    end if;
+    if cardinality(p_date_n) > 0 then
+        insert into date (key, lo, hi, rid, rt)
+        select c.key, c.lo, c.hi, p_rid[c.n], p_rt[c.n]
+        from unnest(p_date_n, p_date_key, p_date_lo, p_date_hi) as c (n, key, lo, hi) where v_changed[c.n];
+    end if;
+    if cardinality(p_number_n) > 0 then
+        insert into number (key, lo, hi, rid, unit, rt)
+        select c.key, c.lo, c.hi, p_rid[c.n], c.unit, p_rt[c.n]
+        from unnest(p_number_n, p_number_key, p_number_lo, p_number_hi, p_number_unit)
+            as c (n, key, lo, hi, unit) where v_changed[c.n];
+    end if;
+
+    if v_old then
+        return query
+        select 0::smallint, c.n::integer, r.version, r.updated, v_changed[c.n], null::bigint
+        from unnest(p_rid, p_rt) with ordinality as c (rid, rt, n)
+        cross join lateral (
+            select r.version, r.updated from resource r where r.rt = c.rt and r.rid = c.rid offset 0
+        ) as r;
+    else
+        return query
+        select 0::smallint, c.n::integer, 1, v_now, true, null::bigint
+        from generate_subscripts(p_rid, 1) as c (n);
+    end if;
+end
+$$;
