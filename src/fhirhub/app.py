@@ -1,0 +1,111 @@
+"""The composition root: the only file that knows every room."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from fhirhub import __version__
+from fhirhub.capability import Capability
+from fhirhub.capability import load as load_capability
+from fhirhub.definitions.tables import Definitions
+from fhirhub.definitions.tables import load as load_definitions
+from fhirhub.http import docs
+from fhirhub.http.dispatcher import Dispatcher
+from fhirhub.http.request import App
+from fhirhub.hub import Handler, Hub, Limits, clock, new_id
+from fhirhub.interactions.bundle import bundle
+from fhirhub.interactions.capabilities import capabilities
+from fhirhub.interactions.create import create
+from fhirhub.interactions.delete import conditional_delete, delete
+from fhirhub.interactions.history import history
+from fhirhub.interactions.operation import operation
+from fhirhub.interactions.patch import conditional_patch, patch
+from fhirhub.interactions.read import read, vread
+from fhirhub.interactions.search import search_system, search_type
+from fhirhub.interactions.update import conditional_update, update
+from fhirhub.operations.everything import everything
+from fhirhub.packaged import folder
+from fhirhub.search.extract import Extractor
+from fhirhub.search.parse import SearchParser
+from fhirhub.search.registry import Registry
+from fhirhub.settings import Settings
+from fhirhub.store.store import Store
+from fhirhub.validation.validator import Validator
+
+DISPATCH: dict[str, Handler] = {
+    "read": read,
+    "vread": vread,
+    "update": update,
+    "patch": patch,
+    "delete": delete,
+    "history-instance": history,
+    "history-type": history,
+    "history-system": history,
+    "create": create,
+    "search-type": search_type,
+    "search-system": search_system,
+    "conditional-update": conditional_update,
+    "conditional-patch": conditional_patch,
+    "conditional-delete": conditional_delete,
+    "bundle": bundle,
+    "capabilities": capabilities,
+    "operation": operation,
+}
+OPERATIONS: dict[tuple[str, str | None, str], Handler] = {
+    ("instance", "Patient", "everything"): everything,
+    ("instance", "Encounter", "everything"): everything,
+}
+
+
+def create_app(settings: Settings) -> App:
+    """The ASGI application of one worker; it opens the store when its lifespan starts."""
+    definitions = load_definitions()
+    capability = load_capability(folder("capability"))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        store = await Store.open(settings, definitions)
+        try:
+            dispatcher.hub = make_hub(settings, definitions, capability, store)
+            yield
+        finally:
+            dispatcher.hub = None
+            await store.close()
+
+    shell = FastAPI(title="fhirhub", version=__version__, lifespan=lifespan, openapi_url=None, docs_url=None)
+    docs.install(shell, capability, definitions, __version__)
+    dispatcher = Dispatcher(
+        shell,
+        offered=capability.offered(definitions),
+        origins=settings.cors_origins,
+        max_in_flight=settings.max_in_flight,
+        timeout=settings.request_timeout,
+        base=settings.base_url,
+    )
+    return dispatcher
+
+
+def make_hub(settings: Settings, definitions: Definitions, capability: Capability, store: Store) -> Hub:
+    """Everything that a handler needs, around an open ``store``."""
+    registry = Registry(definitions)
+    return Hub(
+        definitions=definitions,
+        capability=capability,
+        store=store,
+        validator=Validator(definitions),
+        extractor=Extractor(definitions, store.secret, registry),
+        parser=SearchParser(definitions, store.secret, registry),
+        limits=Limits(
+            body=settings.max_body,
+            entries=settings.max_entries,
+            deletes=capability.limits["deletes"],
+            everything=capability.limits["everything"],
+        ),
+        clock=clock,
+        new_id=new_id,
+        dispatch=DISPATCH,
+        operations=OPERATIONS,
+    )

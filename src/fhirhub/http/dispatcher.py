@@ -1,0 +1,219 @@
+"""The FHIR routes as one ASGI callable in front of everything else.
+
+A FastAPI route costs more than a whole read from the database, so nothing of a framework stands on this path:
+scope -> FhirRequest -> handler -> FhirResult -> two messages. What is not below ``/fhir`` goes to ``inner``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from fhirhub.errors import FhirError, Issue, MethodNotAllowed, Overloaded, UnsupportedMediaType
+from fhirhub.exchange import FhirRequest, FhirResult, Preferences
+from fhirhub.http import negotiation
+from fhirhub.http.cors import Cors
+from fhirhub.http.errors import result_of
+from fhirhub.http.request import (
+    App,
+    Disconnected,
+    Receive,
+    Scope,
+    Send,
+    base_url,
+    conditional_headers,
+    read_body,
+    request_id,
+)
+from fhirhub.http.response import PLAIN, Pairs, Shape, rendered, send_result
+from fhirhub.http.routes import Route, resolve
+from fhirhub.hub import Hub
+from fhirhub.interactions.query import parameters as query_parameters
+from fhirhub.resource import json, xml
+
+Headers = Mapping[bytes, bytes]
+Parameters = tuple[tuple[str, str], ...]
+
+_DEFAULT = Preferences()
+_BODY = frozenset(
+    {"create", "update", "conditional-update", "patch", "conditional-patch", "bundle", "operation"}
+)
+_FORM = frozenset({"search-type", "search-system"})
+_PATCH = frozenset({"patch", "conditional-patch"})
+_BODILESS = frozenset({"GET", "HEAD"})
+_QUICK = frozenset({"read", "vread", "capabilities"})
+"""Interactions so short that a timer for each would be felt; the store gives up by itself."""
+_TRUE = ("true", "", "1")
+
+
+class Dispatcher:
+    """Everything below ``/fhir``; ``hub`` is set when the server has started and None when it stops."""
+
+    def __init__(
+        self,
+        inner: App,
+        *,
+        offered: Mapping[str | None, frozenset[str]],
+        origins: tuple[str, ...],
+        max_in_flight: int,
+        timeout: float,
+        base: str | None,
+    ) -> None:
+        self._inner = inner
+        self._offered = offered
+        self._cors = Cors(origins)
+        self._max_in_flight = max_in_flight
+        self._timeout = timeout
+        self._base = f"{base}/fhir" if base else None
+        self.hub: Hub | None = None
+        self.in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = scope["path"]
+            if path[:6] == "/fhir/" and path[6:18] != ".well-known/":
+                return await self._serve(scope, path[6:], receive, send)
+            if path == "/fhir":
+                return await self._serve(scope, "", receive, send)
+        await self._inner(scope, receive, send)
+        return None
+
+    async def _serve(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
+        headers: Headers = dict(scope["headers"])
+        id = request_id(headers)
+        extra: Pairs = [(b"x-request-id", id), *self._cors.headers(headers)]
+        shape, definitions = PLAIN, None
+        self.in_flight += 1
+        try:
+            try:
+                hub = self._ready()
+                definitions = hub.definitions
+                if scope["method"] == "OPTIONS":
+                    result = self._options(path, headers, extra, hub)
+                else:
+                    shape = Shape(head=scope["method"] == "HEAD")
+                    shape, result = await self._answer(scope, path, receive, headers, hub)
+                body = rendered(result, shape, definitions)
+            except Disconnected:
+                return
+            except Exception as error:  # noqa: BLE001  whatever it is, the caller gets an outcome
+                result = result_of(error, id.decode())
+                body = result.body
+                shape = Shape(gzip=shape.gzip, head=shape.head)
+            await send_result(send, result, body, shape, extra)
+        finally:
+            self.in_flight -= 1
+
+    def _ready(self) -> Hub:
+        if self.hub is None:
+            raise Overloaded(
+                Issue("transient", "The server is starting or stopping."), headers={"Retry-After": "1"}
+            )
+        if self.in_flight > self._max_in_flight:
+            text = "The server has too many requests in hand; try again shortly."
+            raise Overloaded(Issue("throttled", text), headers={"Retry-After": "1"})
+        return self.hub
+
+    def _options(self, path: str, headers: Headers, extra: Pairs, hub: Hub) -> FhirResult:
+        preflight = self._cors.preflight(headers)
+        if preflight is not None:
+            extra[1:] = preflight
+            return FhirResult(204)
+        try:
+            resolve("OPTIONS", path, hub.definitions.type_number)
+        except MethodNotAllowed as offered:
+            return FhirResult(204, b"", offered.headers)
+        return FhirResult(204)
+
+    async def _answer(
+        self, scope: Scope, path: str, receive: Receive, headers: Headers, hub: Hub
+    ) -> tuple[Shape, FhirResult]:
+        route = resolve(scope["method"], path, hub.definitions.type_number)
+        if route.interaction not in self._offered[route.type]:
+            raise _not_claimed(route)
+        query = scope["query_string"]
+        parameters = query_parameters(query) if query else ()
+        shape = _shape(scope["method"], parameters, headers)
+        if route.interaction in _QUICK:
+            request = self._request(scope, route, parameters, headers)
+            return shape, await hub.dispatch[route.interaction](hub, request)
+        try:
+            async with asyncio.timeout(self._timeout):
+                request = await self._with_body(scope, route, parameters, receive, headers, hub)
+                return shape, await hub.dispatch[route.interaction](hub, request)
+        except TimeoutError:
+            text = (
+                f"The request took longer than {self._timeout:g} seconds and was given up; make it smaller."
+            )
+            raise FhirError(Issue("timeout", text), status=503, headers={"Retry-After": "5"}) from None
+
+    async def _with_body(
+        self, scope: Scope, route: Route, parameters: Parameters, receive: Receive, headers: Headers, hub: Hub
+    ) -> FhirRequest:
+        """The request with its body, when its interaction has one, as JSON."""
+        interaction = route.interaction
+        has_form = interaction in _FORM and scope["method"] == "POST"
+        if not has_form and (interaction not in _BODY or scope["method"] in _BODILESS):
+            return self._request(scope, route, parameters, headers)
+        body = await read_body(receive, headers, hub.limits.body)
+        if not body and (has_form or interaction == "operation"):
+            return self._request(scope, route, parameters, headers, content_type="form" if has_form else "")
+        format = negotiation.body_format(headers.get(b"content-type", b""))
+        if (format == negotiation.FORM) != has_form or (
+            format == negotiation.JSON_PATCH and interaction not in _PATCH
+        ):
+            expected = "application/x-www-form-urlencoded" if has_form else "application/fhir+json"
+            text = f"This Content-Type does not go with {scope['method']} here; send {expected}."
+            raise UnsupportedMediaType(Issue("not-supported", text))
+        if has_form:
+            parameters += query_parameters(body)
+            body = b""
+        elif format == negotiation.XML:
+            body = json.dumps(xml.from_xml(body, hub.definitions))
+        return self._request(scope, route, parameters, headers, content_type=format, body=body)
+
+    def _request(
+        self,
+        scope: Scope,
+        route: Route,
+        parameters: Parameters,
+        headers: Headers,
+        content_type: str = "",
+        body: bytes = b"",
+    ) -> FhirRequest:
+        prefer = headers.get(b"prefer")
+        return FhirRequest(
+            route.interaction,
+            route.type,
+            route.id,
+            route.version,
+            parameters,
+            body,
+            content_type,
+            conditional_headers(headers),
+            _DEFAULT if prefer is None else negotiation.preferences(prefer),
+            self._base or base_url(scope["scheme"], headers.get(b"host", b""), scope.get("server")),
+            route.operation,
+        )
+
+
+def _not_claimed(route: Route) -> MethodNotAllowed:
+    text = f"The interaction {route.interaction} is not offered on {route.type or 'the system'}."
+    return MethodNotAllowed(Issue("not-supported", text), headers={"Allow": "GET, HEAD, OPTIONS"})
+
+
+def _shape(method: str, parameters: Parameters, headers: Headers) -> Shape:
+    """The form of the answer: by ``_format`` before ``Accept``, ``_pretty`` and ``Accept-Encoding``."""
+    pretty, format = False, None
+    for name, value in parameters:
+        if name == "_format":
+            format = negotiation.format_parameter(value)
+        elif name == "_pretty":
+            pretty = value in _TRUE
+    if format is None:
+        accept = headers.get(b"accept")
+        format = negotiation.JSON if accept is None else negotiation.accepted(accept)
+    encoding = headers.get(b"accept-encoding")
+    return Shape(
+        format, pretty, encoding is not None and negotiation.gzip_accepted(encoding), method == "HEAD"
+    )

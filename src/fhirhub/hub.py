@@ -1,0 +1,72 @@
+"""What a handler is given: everything an interaction needs, in one frozen value. Nothing here is global."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from fhirhub.capability import Capability
+from fhirhub.definitions.tables import Definitions
+from fhirhub.exchange import FhirRequest, FhirResult
+from fhirhub.search.extract import Extractor
+from fhirhub.search.parse import SearchParser
+from fhirhub.store.store import Store
+from fhirhub.validation import Validator
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_RANDOM_BITS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may ask for; above it the answer is a clear 4xx."""
+
+    body: int = 64 * 1024 * 1024
+    """Bytes of a body, uncompressed."""
+    entries: int = 10_000
+    """Entries of a batch or transaction."""
+    deletes: int = 1_000
+    """Resources one conditional delete may remove."""
+    everything: int = 1_000
+    """Resources on one page of $everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """The parts of a running server, handed to every handler."""
+
+    definitions: Definitions
+    capability: Capability
+    store: Store
+    validator: Validator
+    extractor: Extractor
+    parser: SearchParser
+    limits: Limits
+    clock: Callable[[], int]
+    """Microseconds since 1970, UTC."""
+    new_id: Callable[[], str]
+    dispatch: Mapping[str, Handler]
+    """Interaction name -> its handler."""
+    operations: Mapping[tuple[str, str | None, str], Handler]
+    """(level: instance, type or system; resource type; operation name) -> its handler."""
+
+
+Handler = Callable[[Hub, FhirRequest], Awaitable[FhirResult]]
+
+
+def clock() -> int:
+    """The present time in microseconds since 1970, UTC."""
+    return time.time_ns() // 1000
+
+
+def new_id() -> str:
+    """A new logical id, 22 characters: 48 bits of milliseconds, then 60 random bits, in Crockford's base 32.
+
+    Ids made later sort later, so that rows made together lie together in the indexes.
+    """
+    value = (time.time_ns() // 1_000_000) << _RANDOM_BITS | int.from_bytes(os.urandom(8), "big") >> 4
+    pairs = _PAIRS
+    return "".join([pairs[value >> shift & 1023] for shift in range(100, -1, -10)])

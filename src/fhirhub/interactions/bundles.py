@@ -1,0 +1,68 @@
+"""Bundles put together from stored bytes, nothing parsed again: https://hl7.org/fhir/R4/bundle.html."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from fhirhub.errors import Issue, outcome
+from fhirhub.resource import json
+from fhirhub.resource.meta import instant
+from fhirhub.store.records import Stored
+
+Parameters = Sequence[tuple[str, str]]
+Link = tuple[str, str]
+_FIRST_STATUS = {"POST": "201", "PUT": "201", "DELETE": "204"}
+
+
+def query(parameters: Parameters) -> str:
+    """``parameters`` as a query string, percent-encoded so that it also stands in JSON as it is."""
+    return "&".join(f"{quote(name, safe=':')}={quote(value, safe=':/,')}" for name, value in parameters)
+
+
+def url_with(path: str, parameters: Parameters) -> str:
+    """``path`` with ``parameters``."""
+    return f"{path}?{query(parameters)}" if parameters else path
+
+
+def bundle(type: str, total: int | None, links: Sequence[Link], entries: Sequence[bytes], now: int) -> bytes:
+    """A Bundle of finished ``entries``; ``now`` (µs since 1970) is its lastUpdated, ``total`` None when not counted."""
+    head = f'{{"resourceType":"Bundle","meta":{{"lastUpdated":"{instant(now)}"}},"type":"{type}"'
+    if total is not None:
+        head += f',"total":{total}'
+    if links:
+        shown = ",".join([f'{{"relation":"{relation}","url":"{url}"}}' for relation, url in links])
+        head += f',"link":[{shown}]'
+    if not entries:
+        return head.encode() + b"}"
+    return b'%b,"entry":[%b]}' % (head.encode(), b",".join(entries))
+
+
+def found_entry(base: str, stored: Stored, resource: bytes, mode: str) -> bytes:
+    """An entry of a searchset; ``mode`` is match or include."""
+    return b'{"fullUrl":"%b/%b/%b","resource":%b,"search":{"mode":"%b"}}' % (
+        base.encode(),
+        stored.type.encode(),
+        stored.id.encode(),
+        resource,
+        mode.encode(),
+    )
+
+
+def notes_entry(notes: Sequence[Issue]) -> bytes:
+    """The entry of a searchset that tells what was ignored."""
+    return b'{"resource":%b,"search":{"mode":"outcome"}}' % json.dumps(outcome(notes))
+
+
+def version_entry(base: str, stored: Stored, resource: bytes | None) -> bytes:
+    """An entry of a history: what was asked, what it led to, and the version unless it is a deletion."""
+    name = f"{stored.type}/{stored.id}"
+    first = stored.version == 1 or stored.method == "POST"
+    status = _FIRST_STATUS.get(stored.method, "200") if first or stored.deleted else "200"
+    shown = b"" if resource is None else b'"resource":%b,' % resource
+    rest = (
+        f'"request":{{"method":"{stored.method}","url":"{stored.type if stored.method == "POST" else name}"}},'
+        f'"response":{{"status":"{status}","etag":"W/\\"{stored.version}\\"",'
+        f'"lastModified":"{instant(stored.updated)}"}}}}'
+    )
+    return b'{"fullUrl":"%b/%b",%b%b' % (base.encode(), name.encode(), shown, rest.encode())

@@ -1,0 +1,25 @@
+"""Operations by name: https://hl7.org/fhir/R4/operations.html. Each has its own file in ``operations``."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from fhirhub.errors import Issue, NotFound
+from fhirhub.exchange import FhirRequest, FhirResult
+from fhirhub.hub import Hub
+
+
+async def operation(hub: Hub, request: FhirRequest) -> FhirResult:
+    """Run the operation that the URL names; 404 when it is not offered on this type and level."""
+    level = "instance" if request.id is not None else "type" if request.type is not None else "system"
+    name = request.operation or ""
+    handler = hub.operations.get((level, request.type, name))
+    if handler is None:
+        where = {"instance": f"one {request.type}", "type": f"{request.type}", "system": "the system"}[level]
+        near = get_close_matches(
+            name[:64], [known for at, type, known in hub.operations if type == request.type], 1
+        )
+        hint = f" Did you mean ${near[0]} on one {request.type}?" if near else ""
+        text = f"The operation ${name[:64]} is not offered on {where}.{hint}"
+        raise NotFound(Issue("not-supported", text))
+    return await handler(hub, request)

@@ -1,0 +1,64 @@
+"""patch by JSON Patch or FHIRPath Patch, also conditional: https://hl7.org/fhir/R4/http.html#patch."""
+
+from __future__ import annotations
+
+from fhirhub.errors import BadRequest, Issue, NotFound
+from fhirhub.exchange import FhirRequest, FhirResult
+from fhirhub.hub import Hub
+from fhirhub.interactions.answers import answer_write, check_if_match, living
+from fhirhub.interactions.changes import Document, change, check_valid, persistent, stale, stored
+from fhirhub.interactions.criteria import Criteria, criteria_of, the_one
+from fhirhub.resource import json
+from fhirhub.resource.patch import fhirpath_patch, json_patch
+from fhirhub.store.records import StaleBase, Stored
+from fhirhub.store.store import Session, Store
+
+
+async def patch(hub: Hub, request: FhirRequest) -> FhirResult:
+    """A new version made from the present one; nothing new when nothing changes."""
+    type, id = request.type, request.id
+    assert type is not None and id is not None
+
+    async def attempt() -> FhirResult:
+        base = living(await hub.store.read(type, id), type, id)
+        return await _apply(hub, request, base, hub.store)
+
+    return await persistent(attempt)
+
+
+async def conditional_patch(hub: Hub, request: FhirRequest) -> FhirResult:
+    """The one match is patched; none is a 404, more are a 412."""
+    assert request.type is not None
+    criteria = criteria_of(hub, request.type, request.parameters, request.base)
+    return await persistent(lambda: _patch_match(hub, request, criteria))
+
+
+async def _patch_match(hub: Hub, request: FhirRequest, criteria: Criteria) -> FhirResult:
+    async with hub.store.exclusively(criteria.locks) as session:
+        found = await the_one(session, criteria)
+        if found is None:
+            raise NotFound(Issue("not-found", f"Nothing matches {criteria.text[:200]}."))
+        return await _apply(hub, request, found, session)
+
+
+async def _apply(hub: Hub, request: FhirRequest, base: Stored, store: Store | Session) -> FhirResult:
+    check_if_match(request, base)
+    document = patched(hub, json.parse(base.render()), request.content_type, request.body)
+    check_valid(hub, document)
+    new = change(hub, request, "PATCH", document, base.id, base)
+    try:
+        (written,) = await store.write([new])
+    except StaleBase as error:
+        raise stale(request, error) from error
+    return answer_write(request, stored(new, written), created=False, changed=written.changed)
+
+
+def patched(hub: Hub, document: Document, content_type: str, body: bytes) -> Document:
+    """``document`` after the patch in ``body``: a JSON Patch (by content type) or a Parameters resource."""
+    if content_type == "json-patch":
+        return json_patch(document, json.parse_value(body))
+    parameters = json.parse(body)
+    if parameters.get("resourceType") != "Parameters":
+        text = "A patch is a JSON Patch (application/json-patch+json) or a FHIRPath Patch: a Parameters resource."
+        raise BadRequest(Issue("invalid", text, "resourceType"))
+    return fhirpath_patch(document, parameters, hub.definitions)

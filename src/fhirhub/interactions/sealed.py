@@ -1,0 +1,25 @@
+"""Search parameters sealed into a page link, so that what was posted in a form (names, identifiers) never stands in a URL.
+
+URLs end up in logs and histories; https://hl7.org/fhir/R4/http.html#search has POST for what must not be there.
+"""
+
+from __future__ import annotations
+
+from fhirhub.hub import Hub
+from fhirhub.interactions.bundles import Parameters
+
+CURSOR = "_cursor"
+_MARK = "~"
+
+
+def sealed(hub: Hub, type: str, parameters: Parameters) -> str:
+    """``parameters`` of a search on ``type`` as an opaque cursor that only this store can open."""
+    return _MARK + hub.store.sealer.seal(list(parameters), f"form {type}")
+
+
+def opened(hub: Hub, type: str, parameters: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """``parameters``, or those sealed in its cursor; 400 when the cursor was not made here for ``type``."""
+    token = next((value for name, value in parameters if name == CURSOR and value[:1] == _MARK), None)
+    if token is None:
+        return parameters
+    return tuple((name, value) for name, value in hub.store.sealer.open(token[1:], f"form {type}"))
