@@ -79,8 +79,8 @@ def _extension(value: dict[str, Any], place: Place, issues: Issues) -> None:
     """ext-1: an extension has a value or extensions of its own, not both and not neither."""
     valued = any(name.startswith(("value", "_value")) for name in value)
     if valued and "extension" in value:
-        text = "An extension has a value or further extensions, not both; move one of them to an extension of its own."
+        text = "An extension has a value or further extensions, not both; put one of them elsewhere."
         add(issues, "structure", place, text)
     elif not valued and "extension" not in value:
-        text = "An extension needs a value (valueString, valueCode …) or extensions of its own; this one has neither."
+        text = "An extension needs a value (valueString …) or extensions of its own; this one has neither."
         add(issues, "required", place, text)

@@ -191,8 +191,8 @@ def _nothing(value: Any) -> str | None:
 
 
 _AS_DATE = "is no date; write it as YYYY-MM-DD, YYYY-MM or YYYY"
-_AS_DATE_TIME = "is no dateTime; write it as YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm:ss+zz:zz (seconds and zone included)"
-_AS_INSTANT = "is no instant; write it as YYYY-MM-DDThh:mm:ss.sss+zz:zz (seconds and zone included)"
+_AS_DATE_TIME = "is no dateTime; write it as YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm:ss+zz:zz"
+_AS_INSTANT = "is no instant; write it as YYYY-MM-DDThh:mm:ss.sss+zz:zz, with seconds and zone"
 _AS_ID = "is no id; use 1 to 64 letters, digits, '-' and '.'"
 
 PRIMITIVES: dict[str, Primitive] = {

@@ -148,7 +148,7 @@ def sibling_check(held: Property, type_check: Callable[[str], ObjectCheck]) -> C
             return
         values = holder.get(label)
         if type(values) is list and values and len(values) != len(item):
-            text = f"{label} has {len(values)} entries and {sibling} {len(item)}; fill the shorter one with null."
+            text = f"{label} has {len(values)} entries and {sibling} {len(item)}; fill up with null."
             add(issues, "structure", (place, name, -1), text)
         for index, one in enumerate(item):
             here = (place, name, index)
@@ -156,7 +156,7 @@ def sibling_check(held: Property, type_check: Callable[[str], ObjectCheck]) -> C
                 type_check(type_name)(one, here, issues)
             elif one is not None:
                 wrong_kind(one, here, issues, sibling, "an array of objects or null")
-            elif type(values) is not list:
+            elif label not in holder:
                 text = f"{sibling} has null at a position where {label} has no value either; remove it."
                 add(issues, "structure", here, text)
 

@@ -97,7 +97,7 @@ def _check_type(
         add(issues, "value", place, f"{label}: {shown(named)} is no resource type of R4; {hint}")
     elif named not in allowed:
         _refuse_target(named, named, targets, place, issues, label)
-    elif type_ in known and type_ != named:
+    elif type_ in allowed and type_ != named:
         add(
             issues,
             "value",

@@ -108,6 +108,9 @@ def _object_check(definition: TypeDef, tests: dict[str, Check]) -> ObjectCheck:
     get = tests.get
 
     def check(value: dict[str, Any], place: Place, issues: Issues) -> None:
+        if not value:
+            empty_object(place, issues, label)
+            return
         for name, item in value.items():
             test = get(name)
             if test is None:
@@ -131,8 +134,6 @@ def _object_check(definition: TypeDef, tests: dict[str, Check]) -> ObjectCheck:
         if odd:
             for rule in rules:
                 rule(value, place, issues)
-        if not value:
-            empty_object(place, issues, label)
 
     def simple(value: dict[str, Any], place: Place, issues: Issues) -> None:
         for name, item in value.items():
@@ -158,11 +159,11 @@ def _unknown(name: str, tests: dict[str, Check], definition: TypeDef, place: Pla
     known = [one for one in tests if one[0] != "_" and one != "resourceType"]
     if name == "resourceType":
         remedy = "remove it; only resources have one"
-    elif near := nearest(name, known):
-        remedy = f"did you mean {near}?"
     elif choice := next((one for one in definition.elements if one.is_choice and one.name == name), None):
         names = [one for one, held in definition.properties.items() if held.element is choice]
         remedy = f"write its type into the name: {listed(names, 6)}"
+    elif near := nearest(name, known):
+        remedy = f"did you mean {near}?"
     else:
         remedy = f"remove it, or use one of {listed(known, 8)}"
     text = f"{shortened(name)} is no element of {owner}; {remedy}" + ("" if remedy.endswith("?") else ".")
