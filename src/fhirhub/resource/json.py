@@ -8,7 +8,7 @@ A document is a plain ``dict``. Integers are ``int`` of any size; a number with 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import jiter
@@ -118,8 +118,15 @@ def equal(left: Any, right: Any, *, digits: bool = True) -> bool:
     if is_number(left):
         if not is_number(right):
             return False
-        return str(left) == str(right) if digits else decimal(left) == decimal(right)
+        return str(left) == str(right) or not digits and _same_number(left, right)
     return type(left) is type(right) and left == right
+
+
+def _same_number(left: Any, right: Any) -> bool:
+    try:
+        return decimal(left) == decimal(right)
+    except InvalidOperation:
+        return False
 
 
 def is_number(value: Any) -> bool:
@@ -128,7 +135,7 @@ def is_number(value: Any) -> bool:
 
 
 def decimal(value: Any) -> Decimal:
-    """The exact value of a JSON number."""
+    """The exact value of a JSON number; InvalidOperation when its exponent has more than 18 digits or so."""
     return value.as_decimal() if type(value) is LosslessFloat else Decimal(str(value))
 
 

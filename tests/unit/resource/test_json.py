@@ -131,6 +131,7 @@ def test_equality_knows_precision() -> None:
     assert not json.equal(value("1.0"), value("1.00"))
     assert json.equal(value("1.0"), value("1.00"), digits=False)
     assert json.equal(value("1e2"), value("100"), digits=False)
+    assert not json.equal(value("1e99999999999999999999"), value("2e99999999999999999999"), digits=False)
     assert not json.equal(True, 1)
     assert not json.equal(1, True)
     assert not json.equal("1", 1)
