@@ -10,7 +10,8 @@
 -- one row per problem:
 --   1 stale: change n is not based on the current version (detail: the current one, -1 none)
 --   2 missing: unit n refers to rid detail, which is absent or deleted
---   3 in use: change n deletes a resource that rid detail refers to
+--   3 in use: change n deletes a resource that rid detail, of type number version, refers to
+-- A reference that no search parameter covers stands under parameter 0: its key is the rid of the target.
 create function write_changes(
     p_unit integer[], p_rid bigint[], p_rt smallint[], p_id text[], p_base integer[], p_method smallint[],
     p_date bigint[], p_meta text[], p_content text[],
@@ -71,15 +72,19 @@ begin
 
     if cardinality(p_delete_n) > 0 then
         return query
-        select 3::smallint, u.n, null::integer, null::bigint, null::boolean, min(u.rid)
+        select distinct on (u.n) 3::smallint, u.n, u.rt::integer, null::bigint, null::boolean, u.rid
         from (
-            select c.n, t.rid
+            select c.n, t.rt, t.rid
             from unnest(p_delete_n, p_delete_rt, p_delete_key) as c (n, rt, key)
-            cross join lateral (select t.rid from token t where t.rt = c.rt and t.key = c.key offset 0) as t
+            cross join lateral (select t.rt, t.rid from token t where t.rt = c.rt and t.key = c.key offset 0) as t
+            union all
+            select c.n::integer, t.rt, t.rid
+            from unnest(p_rid, p_method) with ordinality as c (rid, method, n)
+            cross join lateral (select t.rt, t.rid from token t where t.key = c.rid offset 0) as t
+            where c.method = 3
         ) as u
         where not exists (
-            select from unnest(p_rid, p_unit) as own (rid, unit) where own.rid = u.rid and own.unit = p_unit[u.n])
-        group by u.n;
+            select from unnest(p_rid, p_unit) as own (rid, unit) where own.rid = u.rid and own.unit = p_unit[u.n]);
         v_bad := v_bad or found;
     end if;
 

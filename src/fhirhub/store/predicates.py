@@ -110,7 +110,7 @@ class Compiler:
             case Ids(ids):
                 return f"{of.resource()}.id = any ({self.arguments.add(list(ids), 'text[]')})"
             case Updated(bounds):
-                return self._bounds(bounds, {"lo": f"{of.resource()}.updated"}, "bigint")
+                return self.bounds(bounds, {"lo": f"{of.resource()}.updated"}, "bigint")
             case And(parts):
                 return " and ".join(self.test(part, of) for part in parts) if parts else "true"
             case Or(parts):
@@ -164,7 +164,7 @@ class Compiler:
             return f"{row}.key = {self.arguments.big(where.key)} and {self.text(where, row)}"
         if isinstance(where, Span):
             keys = self.arguments.bigs([where.key | n for n in range(4)])
-            bounds = self._bounds(where.bounds, {"lo": f"{row}.lo", "hi": f"{row}.hi"}, "bigint")
+            bounds = self.bounds(where.bounds, {"lo": f"{row}.lo", "hi": f"{row}.hi"}, "bigint")
             return f"{row}.key = any ({keys}) and {bounds}"
         keys = self.arguments.bigs([where.key, where.key | 1])
         return f"{row}.key = any ({keys}) and {self.quantity(where, row)}"
@@ -172,7 +172,7 @@ class Compiler:
     def quantity(self, where: Quantity, row: str) -> str:
         """The bounds and the unit of a number row."""
         columns = {"lo": f"{row}.lo", "hi": f"{row}.hi"}
-        bounds = self._bounds(where.bounds, columns, "double precision")
+        bounds = self.bounds(where.bounds, columns, "double precision")
         if where.unit is None:
             return bounds
         return f"{bounds} and {row}.unit = {self.arguments.add(where.unit, 'integer')}"
@@ -189,11 +189,13 @@ class Compiler:
         high = self.arguments.add(text + "\U0010ffff", "text")
         return f"{row}.text >= {low} and {row}.text <= {high}"
 
-    def _bounds(self, bounds: tuple[Bound, ...], columns: dict[str, str], cast: str) -> str:
+    def bounds(self, bounds: tuple[Bound, ...], columns: dict[str, str], cast: str) -> str:
+        """All of ``bounds`` on the given columns."""
         if not bounds:
             return "true"
         return " and ".join(
-            f"{columns[column]} {operator} {self.arguments.add(value, cast)}" for column, operator, value in bounds
+            f"{columns[column]} {operator} {self.arguments.add(value, cast)}"
+            for column, operator, value in bounds
         )
 
     # -- sets -------------------------------------------------------------------------------------------------
@@ -245,9 +247,7 @@ class Compiler:
         candidate = Candidate(self.alias(), rt, dated=False)
         source = self.rids(best, rt)
         tests = " and ".join(self.test(part, candidate) for part in others)
-        return (
-            f"select {candidate.rid} from ({source}) as {candidate.alias}{candidate.join()} where {tests}"
-        )
+        return f"select {candidate.rid} from ({source}) as {candidate.alias}{candidate.join()} where {tests}"
 
     def _filtered(self, where: Predicate, rt: int) -> str:
         """What no index answers: all resources of the type, each tested."""

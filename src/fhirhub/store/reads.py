@@ -9,6 +9,7 @@ import asyncpg
 
 from fhirhub.store.engine import Lane
 from fhirhub.store.records import METHODS, Stored
+from fhirhub.store.resolve import Fetch
 
 COLUMNS = "r.rid, r.version, r.updated, r.deleted, r.method, r.meta::text as meta, r.content::text as content"
 
@@ -111,11 +112,11 @@ def stored(type_: str, id_: str, row: asyncpg.Record) -> Stored | None:
 
 
 async def read_many(
-    lane: Lane, type_number: dict[str, int], wanted: Sequence[tuple[str, str]]
+    fetch: Fetch, type_number: dict[str, int], wanted: Sequence[tuple[str, str]]
 ) -> list[Stored | None]:
     """The current versions of many resources in one statement, in the order asked for."""
     found: list[Stored | None] = [None] * len(wanted)
-    rows = await lane.fetch(MANY, [type_number[t] for t, _ in wanted], [i for _, i in wanted])
+    rows = await fetch(MANY, [type_number[t] for t, _ in wanted], [i for _, i in wanted])
     for row in rows:
         type_, id_ = wanted[row["n"] - 1]
         found[row["n"] - 1] = stored(type_, id_, row)

@@ -198,7 +198,11 @@ class Writer:
                 referrer = await fetch(
                     "select id from resource where rt = $1 and rid = $2", row["version"], row["detail"]
                 )
-                name = f"{self._types[row['version'] - 1]}/{referrer[0]['id']}" if referrer else "another resource"
+                name = (
+                    f"{self._types[row['version'] - 1]}/{referrer[0]['id']}"
+                    if referrer
+                    else "another resource"
+                )
                 refused.setdefault(number, Referenced(_in_use(change, name)))
         return refused
 

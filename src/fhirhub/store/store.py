@@ -1,0 +1,206 @@
+"""The store: the one room that speaks SQL for FHIR data."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from fhirhub.definitions.tables import Definitions
+from fhirhub.errors import FhirError
+from fhirhub.search.request import SearchRequest
+from fhirhub.store.cursor import Sealer
+from fhirhub.store.engine import Connection, Lane
+from fhirhub.store.history import history
+from fhirhub.store.pack import Packer
+from fhirhub.store.reads import VERSION, Reader, read_many, stored
+from fhirhub.store.records import Change, HistoryPage, Page, Stored, Written
+from fhirhub.store.resolve import Resolver, RidSource
+from fhirhub.store.search import Searcher
+from fhirhub.store.statistics import Statistics
+from fhirhub.store.transact import Writer
+
+SECRETS = ("hash", "seal")
+"""Names of the secrets of a store: one keys the hashes of the index, one seals cursors."""
+REFRESH = 300.0
+"""Seconds between two looks at the planner's statistics."""
+
+LOCK = "select pg_advisory_xact_lock(7332, hashtext(name)) from unnest($1::text[]) as name"
+
+
+async def load_secrets(lane: Lane) -> dict[str, bytes]:
+    """The secrets of the store, made when it is first opened."""
+    await lane.fetch(
+        "insert into store (name, value) select * from unnest($1::text[], $2::text[]) on conflict do nothing",
+        list(SECRETS),
+        [secrets.token_hex(32) for _ in SECRETS],
+    )
+    rows = await lane.fetch("select name, value from store where name = any ($1::text[])", list(SECRETS))
+    return {row["name"]: bytes.fromhex(row["value"]) for row in rows}
+
+
+class Session:
+    """One database transaction that holds named locks: for what must be looked up and written as one."""
+
+    def __init__(self, store: Store, connection: Connection) -> None:
+        self._store = store
+        self._connection = connection
+
+    async def read(self, type_: str, id_: str) -> Stored | None:
+        """The current version of one resource."""
+        return (await self.read_many([(type_, id_)]))[0]
+
+    async def read_many(self, wanted: Sequence[tuple[str, str]]) -> list[Stored | None]:
+        """The current versions of many, in the order asked for."""
+        return await read_many(self._connection.fetch, self._store.definitions.type_number, wanted)
+
+    async def search(self, request: SearchRequest) -> Page:
+        """One page of a search, with what this session has written."""
+        return await self._store.searcher.search(request, self._connection.fetch)
+
+    async def write(self, changes: Sequence[Change]) -> list[Written]:
+        """All of ``changes``, to be committed with the session."""
+        return await self._store.writer.write_within(changes, self._connection.fetch)
+
+
+class Store:
+    """Resources, their history and their index in one Postgres database. Make one with :meth:`open`."""
+
+    def __init__(
+        self, definitions: Definitions, lanes: dict[str, Lane], keys: dict[str, bytes], *, integrity: bool
+    ) -> None:
+        self.definitions = definitions
+        self.secret = keys["hash"]
+        self.sealer = Sealer(keys["seal"])
+        self.statistics = Statistics()
+        self._lanes = lanes
+        self._reader = Reader(lanes["read"], definitions.type_number)
+        resolver = Resolver(definitions.type_number)
+        packer = Packer(definitions.type_number, referrers(definitions), integrity=integrity)
+        types = definitions.resource_types
+        self.writer = Writer(lanes["write"], packer, resolver, RidSource(), types, integrity=integrity)
+        self.searcher = Searcher(definitions, resolver, self.statistics, self.sealer)
+        self._refresher: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(
+        cls, dsn: str, definitions: Definitions, *, integrity: bool = True, connections: int = 8
+    ) -> Store:
+        """A store on the migrated database at ``dsn``, with about ``connections`` connections of its own."""
+        lanes = {
+            "read": Lane(dsn, 2),
+            "write": Lane(dsn, 2),
+            "search": Lane(dsn, max(connections - 4, 2)),
+            "session": Lane(dsn, max(connections - 4, 2)),
+        }
+        await lanes["read"].open()
+        store = cls(definitions, lanes, await load_secrets(lanes["read"]), integrity=integrity)
+        await store.statistics.refresh(lanes["read"].fetch)
+        store._refresher = asyncio.get_running_loop().create_task(store._refresh())
+        return store
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        if self._refresher is not None:
+            self._refresher.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._refresher
+        for lane in self._lanes.values():
+            await lane.close()
+
+    async def _refresh(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH)
+            # Old statistics only cost speed; an unreachable database shows itself elsewhere.
+            with suppress(FhirError):
+                await self.statistics.refresh(self._lanes["search"].fetch)
+
+    @property
+    def in_use(self) -> int:
+        """Connections at work at the moment."""
+        return sum(lane.in_use for lane in self._lanes.values())
+
+    async def ping(self) -> None:
+        """Raise Overloaded when the database does not answer."""
+        await self._lanes["search"].fetch("select 1")
+
+    async def read(self, type_: str, id_: str) -> Stored | None:
+        """The current version of a resource (a tombstone when deleted), None if there never was one."""
+        return await self._reader.read(type_, id_)
+
+    async def read_many(self, wanted: Sequence[tuple[str, str]]) -> list[Stored | None]:
+        """The current versions of many, in the order asked for."""
+        return await read_many(self._lanes["search"].fetch, self.definitions.type_number, wanted)
+
+    async def vread(self, type_: str, id_: str, version: int) -> Stored | None:
+        """One version of a resource."""
+        if not 0 < version < 1 << 31:
+            return None
+        rt = self.definitions.type_number[type_]
+        rows = await self._lanes["read"].fetch(VERSION, rt, id_, version)
+        return stored(type_, id_, rows[0]) if rows else None
+
+    async def write(self, changes: Sequence[Change]) -> list[Written]:
+        """All of ``changes`` or none; returns when they are safely on disk.
+
+        Raises StaleBase, Dangling or Referenced (see :mod:`fhirhub.store.records`).
+        """
+        return await self.writer.write(changes)
+
+    async def search(self, request: SearchRequest) -> Page:
+        """One page of a search."""
+        return await self.searcher.search(request, self._lanes["search"].fetch)
+
+    async def history(
+        self,
+        type_: str | None,
+        id_: str | None,
+        since: int | None,
+        at: tuple[int, int] | None,
+        count: int,
+        cursor: str | None,
+    ) -> HistoryPage:
+        """One page of a history, newest first; times in microseconds since 1970 UTC."""
+        numbers = self.definitions.type_number
+        among = [numbers[type_]] if type_ else list(numbers.values())
+        return await history(
+            self._lanes["search"].fetch, self.sealer, self.definitions.resource_types, among=among, id_=id_,
+            since=since, at=at, count=count, cursor=cursor,
+        )  # fmt: skip
+
+    @asynccontextmanager
+    async def exclusively(self, locks: Sequence[str]) -> AsyncIterator[Session]:
+        """One database transaction that nobody else holding one of ``locks`` runs beside.
+
+        Commits when the block ends, rolls back when it raises.
+        """
+        async with self._lanes["session"].use() as connection:
+            transaction = connection.raw.transaction()
+            await transaction.start()
+            try:
+                for name in sorted(set(locks)):
+                    await connection.fetch(LOCK, [name])
+                yield Session(self, connection)
+            except BaseException:
+                with suppress(Exception):
+                    await transaction.rollback()
+                raise
+            await transaction.commit()
+
+    async def fetch(self, sql: str, *args: Any) -> Sequence[Any]:
+        """The rows of a statement of an administrator's command."""
+        return await self._lanes["search"].fetch(sql, *args)
+
+
+def referrers(definitions: Definitions) -> dict[str, list[tuple[int, int]]]:
+    """Resource type -> (pid, type number of the source) of every parameter that may refer to it."""
+    found: dict[str, list[tuple[int, int]]] = {type_: [] for type_ in definitions.resource_types}
+    for source in definitions.resource_types:
+        for parameter in definitions.search_parameters(source).values():
+            if parameter.kind == "reference" and parameter.expression:
+                for target in parameter.targets or definitions.resource_types:
+                    if target in found:
+                        found[target].append((parameter.pid, definitions.type_number[source]))
+    return found

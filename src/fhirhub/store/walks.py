@@ -1,0 +1,303 @@
+"""The candidates of one page as SQL: ``rid`` and order columns, in order, no more than asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fhirhub.search.predicate import Keys, Predicate, Quantity, Refers, Span, Text
+from fhirhub.search.request import SearchRequest, Sort
+from fhirhub.search.rows import MAX_DATE, MIN_DATE, VALUE_BITS
+from fhirhub.store.pack import DAY, SPANS
+from fhirhub.store.plan import Plan, parts_of
+from fhirhub.store.predicates import TABLES, Candidate, Compiler
+from fhirhub.store.statement import partition
+
+CASTS = {"string": "text", "uri": "text", "date": "bigint", "number": "double precision",
+         "quantity": "double precision", "token": "text", "reference": "text"}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a page begins: the order columns and rid of the row it comes after (or, backwards, before)."""
+
+    values: list[int | float | str | None]
+    rid: int
+    backward: bool = False
+
+
+@dataclass(slots=True)
+class Walker:
+    """Writes the candidates of one page of ``request`` under ``plan``."""
+
+    compiler: Compiler
+    request: SearchRequest
+    plan: Plan
+    sort_date: int | None
+    position: Position | None
+    limit: int
+
+    @property
+    def rt(self) -> int:
+        """The number of the resource type."""
+        return self.compiler.number(self.request.type)
+
+    @property
+    def down(self) -> bool:
+        """Whether this page is read in descending order."""
+        return self.plan.descending != (self.position is not None and self.position.backward)
+
+    def sql(self) -> tuple[str, int]:
+        """The select and the number of its order columns ``k0`` …."""
+        if self.plan.kind == "sort":
+            return self._sorted()
+        legs = {
+            "token": self._token_legs,
+            "range": self._range_legs,
+            "resource": self._resource_legs,
+            "updated": self._resource_legs,
+        }[self.plan.kind]()
+        order = self._order(["k0", "rid"])
+        limit = self.compiler.arguments.add(self.limit, "bigint")
+        if len(legs) == 1:
+            return f"{legs[0]} limit {limit}", 1
+        union = " union all ".join(f"({leg} limit {limit})" for leg in legs)
+        # The same resource may stand under several of the alternatives.
+        return f"select distinct k0, rid from ({union}) as u order by {order} limit {limit}", 1
+
+    def _order(self, columns: Sequence[str]) -> str:
+        direction = " desc" if self.down else ""
+        return ", ".join(column + direction for column in columns)
+
+    def _others(self) -> list[Predicate]:
+        return [part for n, part in enumerate(parts_of(self.request.where)) if n != self.plan.driver]
+
+    def _after(self, columns: Sequence[str], cast: str) -> str:
+        """The keyset condition on (k0, rid) columns."""
+        if self.position is None:
+            return "true"
+        add = self.compiler.arguments.add
+        values = [add(self.position.values[0], cast), add(self.position.rid, "bigint")]
+        return f"({', '.join(columns)}) {'<' if self.down else '>'} ({', '.join(values)})"
+
+    def _tests(self, candidate: Candidate) -> list[str]:
+        return [self.compiler.test(part, candidate) for part in self._others()]
+
+    # -- by main date -------------------------------------------------------------------------------------------
+
+    def _date_parts(self, date: str, rid: str) -> list[tuple[str, list[str]]]:
+        """(order expression, conditions) of each leg of a walk by main date: what has none comes last."""
+        if self.plan.descending:
+            return [(date, [self._after((date, rid), "bigint")])]
+        at_end = self.position is not None and self.position.values[0] == MAX_DATE
+        backward = self.position is not None and self.position.backward
+        dated = [f"{date} > {MIN_DATE}"]
+        undated = [f"{date} = {MIN_DATE}"]
+        if self.position is not None:
+            if at_end:
+                undated.append(
+                    f"{rid} {'<' if self.down else '>'} {self.compiler.arguments.big(self.position.rid)}"
+                )
+            else:
+                dated.append(self._after((date, rid), "bigint"))
+        legs = [(date, dated), (f"{MAX_DATE}::bigint", undated)]
+        if at_end and not backward:
+            return legs[1:]
+        return legs[:1] if backward and not at_end else legs
+
+    def _token_legs(self) -> list[str]:
+        driver = parts_of(self.request.where)[self.plan.driver]
+        keys = list(self.compiler.token_keys(driver) or ())
+        candidate = Candidate("c", self.rt, dated=True)
+        legs = []
+        for key in keys or [0]:
+            for k0, conditions in self._date_parts("c.date", "c.rid"):
+                tests = self._tests(candidate)
+                wanted = [
+                    f"c.key = {self.compiler.arguments.big(key)}",
+                    *conditions,
+                    *self._main_bounds("c"),
+                    *tests,
+                ]
+                legs.append(
+                    f"select {k0} as k0, c.rid from token_{partition(self.rt)} c{candidate.join()}"
+                    f" where {' and '.join(wanted)} order by {self._order(['c.date', 'c.rid'])}"
+                )
+        return legs
+
+    def _resource_legs(self) -> list[str]:
+        candidate = Candidate("c", self.rt, dated=True)
+        by_date = self.plan.kind == "resource"
+        if by_date:
+            parts = self._date_parts("c.date", "c.rid")
+        else:
+            parts = [("c.updated", [self._after(("c.updated", "c.rid"), "bigint")])]
+        column = "c.date" if by_date else "c.updated"
+        legs = []
+        for k0, conditions in parts:
+            tests = self._tests(candidate)
+            wanted = [f"c.rt = {self.rt}", "not c.deleted", *conditions, *tests]
+            if by_date:
+                wanted += self._main_bounds("c")
+            legs.append(
+                f"select {k0} as k0, c.rid from resource_{partition(self.rt)} c{candidate.join()}"
+                f" where {' and '.join(wanted)} order by {self._order([column, 'c.rid'])}"
+            )
+        return legs
+
+    def _main_bounds(self, alias: str) -> list[str]:
+        """What the conditions on the main date say about the date column: they shorten the walk, no more."""
+        if self.sort_date is None:
+            return []
+        key = self.sort_date << VALUE_BITS
+        arguments = self.compiler.arguments
+        bounds: list[str] = []
+        for part in parts_of(self.request.where):
+            if not isinstance(part, Span) or part.key != key:
+                continue
+            for column, operator, value in part.bounds:
+                moment = int(value)
+                if operator in ("<", "<=", "="):
+                    bounds.append(f"{alias}.date <= {arguments.big(moment)}")
+                if operator in (">", ">=", "="):
+                    bounds.append(f"{alias}.date >= {self._earliest(key, column, moment)}")
+        return bounds
+
+    def _earliest(self, key: int, column: str, moment: int) -> str:
+        """The earliest start of what does not end before ``moment``: by the longest class of span there is."""
+        arguments = self.compiler.arguments
+        if column == "lo":
+            return arguments.big(moment)
+        table = f"date_{partition(self.rt)}"
+        spans = [(3, MIN_DATE), (2, moment - SPANS[2]), (1, moment - SPANS[1])]
+        cases = " ".join(
+            f"when exists (select from {table} s where s.key = {arguments.big(key | n)})"
+            f" then {arguments.big(max(start, MIN_DATE))}"
+            for n, start in spans
+        )
+        return f"(select case {cases} else {arguments.big(max(moment - DAY, MIN_DATE))} end)"
+
+    # -- by the value of the driver ------------------------------------------------------------------------------
+
+    def _range_legs(self) -> list[str]:
+        driver = parts_of(self.request.where)[self.plan.driver]
+        assert isinstance(driver, Text | Span | Quantity)
+        column = "text" if isinstance(driver, Text) else "lo"
+        cast = {Text: "text", Span: "bigint", Quantity: "double precision"}[type(driver)]
+        table = f"{TABLES[type(driver)]}_{partition(self.rt)}"
+        keys = {Text: [0], Span: [0, 1, 2, 3], Quantity: [0, 1]}[type(driver)]
+        legs = []
+        for bit in keys:
+            candidate = Candidate("c", self.rt, dated=False)
+            wanted = [
+                f"c.key = {self.compiler.arguments.big(driver.key | bit)}",
+                self._range_condition(driver, "c"),
+                self._after((f"c.{column}", "c.rid"), cast),
+                self._first_only(driver, table, column),
+                *self._tests(candidate),
+            ]
+            legs.append(
+                f"select c.{column} as k0, c.rid from {table} c{candidate.join()}"
+                f" where {' and '.join(wanted)} order by {self._order([f'c.{column}', 'c.rid'])}"
+            )
+        return legs
+
+    def _range_condition(self, driver: Text | Span | Quantity, row: str) -> str:
+        if isinstance(driver, Text):
+            return self.compiler.text(driver, row)
+        if isinstance(driver, Quantity):
+            return self.compiler.quantity(driver, row)
+        return self.compiler.bounds(driver.bounds, {"lo": f"{row}.lo", "hi": f"{row}.hi"}, "bigint")
+
+    def _first_only(self, driver: Text | Span | Quantity, table: str, column: str) -> str:
+        """A resource with several matching values stands where the first of them does, and only there."""
+        before = ">" if self.plan.descending else "<"
+        return (
+            f"not exists (select from {table} d where d.rid = c.rid and {self.compiler.condition(driver, 'd')}"
+            f" and d.{column} {before} c.{column})"
+        )
+
+    # -- gathered and sorted ---------------------------------------------------------------------------------------
+
+    def _sorted(self) -> tuple[str, int]:
+        compiler = self.compiler
+        candidate = Candidate("c", self.rt, dated=False)
+        sorts = self.request.sort
+        columns: list[str] = []
+        for n, sort in enumerate(sorts):
+            columns.append(f"{self._sort_value(sort, candidate)} as v{n}")
+        tests = self._tests(candidate)
+        where = f" where {' and '.join(tests)}" if tests else ""
+        found = (
+            f"select {', '.join(['c.rid', *columns])} from ({self._source()}) as c{candidate.join()}{where}"
+        )
+        keys: list[tuple[str, bool, str]] = []
+        for n, sort in enumerate(sorts):
+            # Missing values come last in both directions.
+            keys.append((f"(case when v{n} is null then 1 else 0 end)", False, "integer"))
+            kind = CASTS[sort.kind] if sort.code not in ("_id", "_lastUpdated") else _special_cast(sort)
+            keys.append((f"v{n}", sort.descending, kind))
+        keys.append(("rid", self._rid_descends(), "bigint"))
+        backward = self.position is not None and self.position.backward
+        order = ", ".join(
+            f"{expression}{' desc' if down != backward else ''} " for expression, down, _ in keys
+        )
+        after = self._lexicographic(keys, backward)
+        selected = ", ".join(f"{expression} as k{n}" for n, (expression, _, _) in enumerate(keys[:-1]))
+        head = f"{selected}, rid" if selected else "0::bigint as k0, rid"
+        limit = compiler.arguments.add(self.limit, "bigint")
+        return f"select {head} from ({found}) as f where {after} order by {order} limit {limit}", max(
+            len(keys) - 1, 1
+        )
+
+    def _rid_descends(self) -> bool:
+        return self.request.sort[0].descending if self.request.sort else True
+
+    def _source(self) -> str:
+        parts = parts_of(self.request.where)
+        if self.plan.driver < 0:
+            part = partition(self.rt)
+            return f"select r.rid from resource_{part} r where r.rt = {self.rt} and not r.deleted"
+        driver = parts[self.plan.driver]
+        one_key = isinstance(driver, Keys | Refers) and len(self.compiler.token_keys(driver) or ()) <= 1
+        return f"select {'' if one_key else 'distinct '}rid from ({self.compiler.rids(driver, self.rt)}) as s"
+
+    def _sort_value(self, sort: Sort, candidate: Candidate) -> str:
+        if sort.code == "_id":
+            return f"{candidate.resource()}.id"
+        if sort.code == "_lastUpdated":
+            return f"{candidate.resource()}.updated"
+        if sort.kind == "date" and sort.pid == self.sort_date:
+            return f"nullif({candidate.resource()}.date, {MIN_DATE})"
+        table, column = {
+            "string": ("string", "text"), "uri": ("string", "text"), "date": ("date", "lo"),
+            "number": ("number", "lo"), "quantity": ("number", "lo"),
+        }[sort.kind]  # fmt: skip
+        key = sort.pid << VALUE_BITS
+        keys = self.compiler.arguments.bigs([key | n for n in range(4)])
+        function = "max" if sort.descending else "min"
+        return (
+            f"(select {function}(s.{column}) from {table}_{partition(self.rt)} s"
+            f" where s.rid = c.rid and s.key = any ({keys}))"
+        )
+
+    def _lexicographic(self, keys: list[tuple[str, bool, str]], backward: bool) -> str:
+        """Strictly after the position, in the order of ``keys`` (or before it, backwards)."""
+        if self.position is None:
+            return "true"
+        values: list[int | float | str | None] = [*self.position.values[: len(keys) - 1], self.position.rid]
+        alternatives = []
+        equal: list[str] = []
+        for (expression, down, cast), value in zip(keys, values, strict=True):
+            if value is None:
+                continue  # a missing value: its marker, the key before, has already told
+            place = self.compiler.arguments.add(value, cast)
+            alternatives.append(
+                " and ".join([*equal, f"{expression} {'<' if down != backward else '>'} {place}"])
+            )
+            equal.append(f"{expression} = {place}")
+        return "(" + " or ".join(f"({each})" for each in alternatives) + ")"
+
+
+def _special_cast(sort: Sort) -> str:
+    return "text" if sort.code == "_id" else "bigint"
