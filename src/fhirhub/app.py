@@ -31,7 +31,7 @@ from fhirhub.packaged import folder
 from fhirhub.search.extract import Extractor
 from fhirhub.search.parse import SearchParser
 from fhirhub.search.registry import Registry
-from fhirhub.settings import Settings
+from fhirhub.settings import Settings, SettingsError
 from fhirhub.store.store import Store
 from fhirhub.validation.validator import Validator
 
@@ -67,7 +67,16 @@ def create_app(settings: Settings) -> App:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        store = await Store.open(settings, definitions)
+        if settings.database_url is None:
+            raise SettingsError(
+                "The app needs a database: FHIRHUB_DATABASE_URL, or 'fhirhub serve', which runs one."
+            )
+        store = await Store.open(
+            settings.database_url,
+            definitions,
+            integrity=settings.referential_integrity,
+            connections=settings.pool_size,
+        )
         try:
             dispatcher.hub = make_hub(settings, definitions, capability, store)
             yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 
 from fhirhub.errors import BadRequest, Issue
@@ -13,22 +13,23 @@ from fhirhub.hub import Hub
 from fhirhub.interactions.answers import missing
 from fhirhub.interactions.bundles import Link, bundle, url_with, version_entry
 from fhirhub.interactions.shape import shaped
-from fhirhub.resource.meta import microseconds
+from fhirhub.resource.meta import DAY, SECOND, microseconds
 
 KNOWN = ("_since", "_at", "_count", "_cursor", "_format", "_pretty", "_summary", "_elements")
 DEFAULT_COUNT = 20
 MAX_COUNT = 1000
 _DATE = re.compile(
-    r"(\d{4})(?:-(\d{2})(?:-(\d{2})(T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:\d{2})?)?)?)?"
+    r"(\d{4})(?:-(\d{2})(?:-(\d{2})(?:T(\d{2}:\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?(Z|[+-]\d{2}:\d{2})?)?)?)?",
+    re.ASCII,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What part of a history is asked for; times in microseconds since 1970 UTC."""
+    """What part of a history is asked for; times in microseconds since 1970 UTC, ``at`` from and to."""
 
     since: int | None
-    at: int | None
+    at: tuple[int, int] | None
     count: int
     cursor: str | None
 
@@ -69,7 +70,7 @@ def _window(request: FhirRequest) -> Window:
         if name == "_since":
             since = moment(name, value)
         elif name == "_at":
-            at = moment(name, value)
+            at = interval(name, value)
         elif name == "_count":
             count = counted(value)
         elif name == "_cursor":
@@ -91,14 +92,33 @@ def counted(value: str) -> int:
 
 
 def moment(name: str, value: str) -> int:
-    """A date, dateTime or instant as microseconds since 1970 UTC (its beginning; no time zone means UTC)."""
+    """The beginning of a date, dateTime or instant in microseconds since 1970 UTC; 400 when it is none."""
+    return interval(name, value)[0]
+
+
+def interval(name: str, value: str) -> tuple[int, int]:
+    """A date, dateTime or instant as its first and last microsecond since 1970 UTC; no time zone means UTC."""
+    # An unescaped + of a time zone arrives as a blank.
     found = _DATE.fullmatch(value.replace(" ", "+"))
     try:
         if found is None:
             raise ValueError(value)
-        year, month, day, time = found.groups()
-        at = datetime.fromisoformat(f"{year}-{month or '01'}-{day or '01'}{time or 'T00:00'}")
-        return microseconds(at if at.tzinfo else at.replace(tzinfo=UTC))
+        year, month, day, minute, second, fraction, zone = found.groups()
+        start = datetime.fromisoformat(
+            f"{year}-{month or '01'}-{day or '01'}T{minute or '00:00'}:{second or '00'}{zone or 'Z'}"
+        )
+        lo = microseconds(start)
+        if fraction is not None:
+            return lo + int(fraction.ljust(6, "0")[:6]), lo + int(fraction.ljust(6, "9")[:6])
+        if second is not None:
+            return lo, lo + SECOND - 1
+        if minute is not None:
+            return lo, lo + 60 * SECOND - 1
+        if day is not None:
+            return lo, lo + DAY - 1
+        if month is not None:
+            return lo, microseconds((start + timedelta(days=32)).replace(day=1)) - 1
+        return lo, microseconds(start.replace(year=start.year + 1)) - 1
     except (ValueError, OverflowError):
         text = f"{name} '{value[:40]}' is not a time; write it as 2026-11-24T11:45:02Z."
         raise BadRequest(Issue("value", text, name)) from None

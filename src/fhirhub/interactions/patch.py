@@ -9,7 +9,8 @@ from fhirhub.interactions.answers import answer_write, check_if_match, living
 from fhirhub.interactions.changes import Document, change, check_valid, persistent, stale, stored
 from fhirhub.interactions.criteria import Criteria, criteria_of, the_one
 from fhirhub.resource import json
-from fhirhub.resource.patch import fhirpath_patch, json_patch
+from fhirhub.resource.patch import json_patch
+from fhirhub.resource.path_patch import fhirpath_patch
 from fhirhub.store.records import StaleBase, Stored
 from fhirhub.store.store import Session, Store
 

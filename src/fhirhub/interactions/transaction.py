@@ -55,6 +55,15 @@ class Work:
     """Entry number -> its changes; most have one."""
 
 
+class View:
+    """The store as a session sees it, for the reads of a transaction; what is past is read from the store."""
+
+    def __init__(self, store: Store, session: Session) -> None:
+        self.secret, self.sealer = store.secret, store.sealer
+        self.read, self.read_many, self.search = session.read, session.read_many, session.search
+        self.vread, self.history = store.vread, store.history
+
+
 async def transaction(hub: Hub, request: FhirRequest, document: dict[str, Any]) -> FhirResult:
     """The response Bundle; any failing entry fails the whole, and is named in the outcome."""
     fresh: list[dict[str, Any]] = [document]
@@ -80,7 +89,7 @@ async def _attempt(hub: Hub, request: FhirRequest, document: dict[str, Any]) -> 
     locks = sorted({lock for criteria in work.conditions.values() for lock in criteria.locks})
     async with hub.store.exclusively(locks) as session:
         changes, written = await _carry_out(work, session)
-        within = replace(hub, store=session)
+        within = replace(hub, store=View(hub.store, session))
         answers = {entry.index: await _read(within, request, entry) for entry in reads}
     return _response(work, changes, written, answers)
 
@@ -93,6 +102,9 @@ async def _look_through(work: Work) -> None:
         if entry.index % BREATH == BREATH - 1:
             await asyncio.sleep(0)
         with _in(entry):
+            if entry.interaction == "operation" and entry.method == "POST":
+                text = f"POST {entry.url[:200]}: operations by POST are not served inside a transaction."
+                raise BadRequest(Issue("not-supported", text))
             if entry.conditional is not None and entry.type is not None:
                 work.conditions[entry.index] = criteria_of_query(hub, entry.type, entry.conditional, base)
             if entry.resource is None or entry.method in ("GET", "HEAD"):
