@@ -78,8 +78,8 @@ def concept_check(binding: Binding, type_code: str, label: str) -> ObjectCheck |
                 if type(coding) is dict and _pair(coding) in pairs:
                     return
             place = (place, "coding", 0) if len(codings) == 1 else place
-        elif "extension" in value:
-            return
+        elif "coding" in value or "extension" in value:
+            return  # a coding that is no array has been reported as that
         _refuse(binding, codings, place, issues, label)
 
     def coded(value: dict[str, Any], place: Place, issues: Issues) -> None:
@@ -98,6 +98,8 @@ def _refuse(binding: Binding, codings: Any, place: Place, issues: Issues, label:
     name = binding.url.rpartition("/")[2]
     found = codings[0] if type(codings) is list and codings and type(codings[0]) is dict else {}
     code, system = found.get("code"), found.get("system")
+    if code is not None and type(code) is not str:
+        return  # it has been reported as no string
     systems = listed(sorted({one for one, _ in binding.pairs or ()}), 3)
     if code is None:
         text = f"{label} needs a code of {name}: system {systems}; {binding.remedy(code)}."

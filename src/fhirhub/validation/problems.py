@@ -46,7 +46,7 @@ def expression(place: Place | None) -> str:
     parts: list[str] = []
     while place is not None:
         parent, name, index = place
-        if not _NAME.fullmatch(name):
+        if len(name) > _SHOWN or not _NAME.fullmatch(name):
             name = "`" + shortened(name.replace("`", "")) + "`"
         parts.append(name if index < 0 else f"{name}[{index}]")
         place = parent
