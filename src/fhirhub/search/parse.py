@@ -113,6 +113,8 @@ class SearchParser:
         """``request`` with one parameter applied; criteria are added to ``criteria``."""
         if len(name) > MAX_NAME:
             raise refuse(f"{request.type}?{shortened(name)}", "this parameter name is too long")
+        if not _storable(name) or not _storable(value):
+            raise refuse(request.type, "a search holds a character that no text can: NUL, or half of a pair")
         head = name.partition(":")[0]
         if head in _INCLUDES:
             return self._results.include(request, name, value)
@@ -126,3 +128,13 @@ class SearchParser:
             raise refuse(f"{request.type}?{name}", f"{name} may be given only once")
         seen.add(name)
         return apply(request, name, value)
+
+
+def _storable(text: str) -> bool:
+    """Whether the store can compare with ``text``: no NUL, no lone surrogates."""
+    if text.isascii():
+        return "\0" not in text
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False

@@ -117,8 +117,7 @@ class Registry:
         for code, expression in parameter.components:
             focus = routes[0].type_name
             inner = expression_routes(expression, focus, definitions, type)
-            sibling = siblings[code]
-            components.append(Facet(type, code, sibling.pid, sibling.kind, inner, sibling.targets))
+            components.append(_component(siblings[code], inner))
         types = {route.type_name for route in routes}
         return Facet(
             type,
@@ -135,6 +134,20 @@ class Registry:
 
 def _served(parameter: SearchParameter) -> bool:
     return bool(parameter.expression) and parameter.code not in UNSERVED_PARAMETERS
+
+
+def _component(parameter: SearchParameter, routes: tuple[Route, ...]) -> Facet:
+    """One component of a composite.
+
+    Its expression decides between token and reference: HL7 published DocumentReference's relationship with the
+    parameters of its two halves exchanged.
+    """
+    types = {route.type_name for route in routes}
+    kind = parameter.kind
+    if kind in ("token", "reference"):
+        kind = "reference" if types <= CANONICAL | {"Reference"} else "token"
+    targets = tuple(sorted({target for route in routes for target in route.targets}))
+    return Facet(parameter.type, parameter.code, parameter.pid, kind, routes, targets)
 
 
 def _targets(parameter: SearchParameter, routes: tuple[Route, ...]) -> tuple[str, ...]:
