@@ -7,7 +7,9 @@ scope -> FhirRequest -> handler -> FhirResult -> two messages. What is not below
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 
 from fhirhub.errors import FhirError, Issue, MethodNotAllowed, Overloaded, UnsupportedMediaType
 from fhirhub.exchange import FhirRequest, FhirResult, Preferences
@@ -25,8 +27,9 @@ from fhirhub.http.request import (
     read_body,
     request_id,
 )
-from fhirhub.http.response import PLAIN, Pairs, Shape, rendered, send_result
+from fhirhub.http.response import HEAD, PLAIN, Pairs, Shape, rendered, send_result
 from fhirhub.http.routes import Route, resolve
+from fhirhub.http.telemetry import ROUTE
 from fhirhub.hub import Hub
 from fhirhub.interactions.query import parameters as query_parameters
 from fhirhub.resource import json, xml
@@ -82,27 +85,43 @@ class Dispatcher:
         headers: Headers = dict(scope["headers"])
         id = request_id(headers)
         extra: Pairs = [(b"x-request-id", id), *self._cors.headers(headers)]
-        shape, definitions = PLAIN, None
+        method = scope["method"]
+        shape = HEAD if method == "HEAD" else PLAIN
         self.in_flight += 1
         try:
             try:
                 hub = self._ready()
-                definitions = hub.definitions
-                if scope["method"] == "OPTIONS":
+                if method == "OPTIONS":
                     result = self._options(path, headers, extra, hub)
                 else:
-                    shape = Shape(head=scope["method"] == "HEAD")
-                    shape, result = await self._answer(scope, path, receive, headers, hub)
-                body = rendered(result, shape, definitions)
+                    query = scope["query_string"]
+                    parameters = query_parameters(query) if query else ()
+                    shape = _shape(method, parameters, headers)
+                    result = await self._answer(scope, path, parameters, receive, headers, hub)
+                body = rendered(result, shape, hub.definitions)
             except Disconnected:
                 return
             except Exception as error:  # noqa: BLE001  whatever it is, the caller gets an outcome
                 result = result_of(error, id.decode())
-                body = result.body
-                shape = Shape(gzip=shape.gzip, head=shape.head)
+                shape, body = _error_body(result, shape, self.hub)
             await send_result(send, result, body, shape, extra)
         finally:
             self.in_flight -= 1
+
+    @property
+    def checks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """What must be well for the server to be ready, for the health addresses."""
+        return {"database": self._ping}
+
+    def gauges(self) -> Mapping[str, float]:
+        """Numbers of the moment, for the metrics."""
+        connections = self.hub.store.in_use if self.hub is not None else 0
+        return {"fhirhub_requests_in_flight": self.in_flight, "fhirhub_db_connections_in_use": connections}
+
+    async def _ping(self) -> None:
+        if self.hub is None:
+            raise Overloaded(Issue("transient", "The server is starting or stopping."))
+        await self.hub.store.ping()
 
     def _ready(self) -> Hub:
         if self.hub is None:
@@ -126,21 +145,25 @@ class Dispatcher:
         return FhirResult(204)
 
     async def _answer(
-        self, scope: Scope, path: str, receive: Receive, headers: Headers, hub: Hub
-    ) -> tuple[Shape, FhirResult]:
+        self,
+        scope: Scope,
+        path: str,
+        parameters: Parameters,
+        receive: Receive,
+        headers: Headers,
+        hub: Hub,
+    ) -> FhirResult:
         route = resolve(scope["method"], path, hub.definitions.type_number)
+        scope[ROUTE] = route
         if route.interaction not in self._offered[route.type]:
             raise _not_claimed(route)
-        query = scope["query_string"]
-        parameters = query_parameters(query) if query else ()
-        shape = _shape(scope["method"], parameters, headers)
         if route.interaction in _QUICK:
             request = self._request(scope, route, parameters, headers)
-            return shape, await hub.dispatch[route.interaction](hub, request)
+            return await hub.dispatch[route.interaction](hub, request)
         try:
             async with asyncio.timeout(self._timeout):
                 request = await self._with_body(scope, route, parameters, receive, headers, hub)
-                return shape, await hub.dispatch[route.interaction](hub, request)
+                return await hub.dispatch[route.interaction](hub, request)
         except TimeoutError:
             text = (
                 f"The request took longer than {self._timeout:g} seconds and was given up; make it smaller."
@@ -195,6 +218,14 @@ class Dispatcher:
             self._base or base_url(scope["scheme"], headers.get(b"host", b""), scope.get("server")),
             route.operation,
         )
+
+
+def _error_body(result: FhirResult, shape: Shape, hub: Hub | None) -> tuple[Shape, bytes]:
+    """The outcome in the format asked for; as JSON when that is what failed."""
+    if hub is not None and shape.format != negotiation.JSON:
+        with suppress(Exception):
+            return shape, rendered(result, shape, hub.definitions)
+    return replace(shape, format=negotiation.JSON, pretty=False), result.body
 
 
 def _not_claimed(route: Route) -> MethodNotAllowed:

@@ -42,6 +42,7 @@ class Shape:
 
 
 PLAIN = Shape()
+HEAD = Shape(head=True)
 
 
 def rendered(result: FhirResult, shape: Shape, definitions: Definitions) -> bytes:
@@ -50,7 +51,7 @@ def rendered(result: FhirResult, shape: Shape, definitions: Definitions) -> byte
     if not body or (shape.format == JSON and not shape.pretty) or "content-type" in result.headers:
         return body
     if shape.format == XML:
-        return xml.to_xml(json.parse(body), definitions)
+        return xml.to_xml(json.parse(body), definitions, pretty=shape.pretty)
     return json.prettify(body)
 
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from fhirhub.errors import BadRequest, FhirError, Issue
 
 MAX_PARAMETERS = 500
-MAX_QUERY = 65_536
+MAX_QUERY = 60_000
 """Bytes of a query string or a form body."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
