@@ -139,8 +139,8 @@ def _served(parameter: SearchParameter) -> bool:
 def _component(parameter: SearchParameter, routes: tuple[Route, ...]) -> Facet:
     """One component of a composite.
 
-    Its expression decides between token and reference: HL7 published DocumentReference's relationship with the
-    parameters of its two halves exchanged.
+    Its expression decides between token and reference: HL7 published DocumentReference's relationship with
+    the parameters of its two halves exchanged.
     """
     types = {route.type_name for route in routes}
     kind = parameter.kind

@@ -142,6 +142,7 @@ def test_what_is_indexed() -> None:
 def test_the_main_date() -> None:
     assert rows(at("1970-01-02T00:00:00Z")).date == DAY
     assert rows(observation()).date == MIN_DATE
+    assert rows(observation(effectiveDateTime="1970-01-02", valueDateTime="1969")).date == DAY
     assert rows(during(None, "1970-01-02")).date == MIN_DATE
 
 

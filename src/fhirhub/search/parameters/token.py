@@ -19,8 +19,8 @@ from fhirhub.search.rows import Rows, hashed_key
 MODIFIERS = ("not", "of-type")
 
 BARE = frozenset(
-    "code string id uri url canonical oid uuid markdown boolean integer positiveInt unsignedInt date dateTime "
-    "instant time ContactPoint".split()
+    "code string id uri url canonical oid uuid markdown boolean integer positiveInt unsignedInt date "
+    "dateTime instant time ContactPoint".split()
 )
 """Types that carry no system."""
 SYSTEMATIC = frozenset(("Coding", "CodeableConcept", "Identifier"))
