@@ -70,11 +70,7 @@ class SearchParser:
         With ``lenient``, unknown parameters and modifiers are left out and noted in the request instead.
         NotFound when there is no such type.
         """
-        if type not in self.definitions.type_number:
-            hint = suggestion(type, self.definitions.resource_types)
-            raise NotFound(Issue("not-supported", f"{shortened(type)!r} is not a resource type{hint}"))
-        if len(parameters) > MAX_PARAMETERS:
-            raise too_costly(type, f"a search takes {MAX_PARAMETERS} parameters at most")
+        self._check(type, parameters)
         query = self.query(bases)
         request = SearchRequest(type=type)
         criteria: list[Predicate] = []
@@ -100,6 +96,13 @@ class SearchParser:
         if request.summary == "count":
             request = replace(request, total="accurate")
         return replace(request, where=where, applied=tuple(applied), notes=tuple(notes))
+
+    def _check(self, type: str, parameters: Sequence[tuple[str, str]]) -> None:
+        if type not in self.definitions.type_number:
+            hint = suggestion(type, self.definitions.resource_types)
+            raise NotFound(Issue("not-supported", f"{shortened(type)!r} is not a resource type{hint}"))
+        if len(parameters) > MAX_PARAMETERS:
+            raise too_costly(type, f"a search takes {MAX_PARAMETERS} parameters at most")
 
     def _one(
         self,

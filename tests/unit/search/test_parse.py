@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhirhub.errors import BadRequest, FhirError, NotFound
+from fhirhub.search.predicate import Keys
 from fhirhub.search.request import Include, Sort
 from searching import BASES, definitions, parser, registry, search
 
@@ -148,6 +149,8 @@ def test_aliases_come_from_the_data() -> None:
     assert named("AuditEvent", "patient") == [("agent", "Patient"), ("entity", "Patient")]
     assert named("Patient", "phonetic") == [("name", None)]
     assert ("Patient", "family") not in found
+    (keys,) = (search("Observation?combo-code=a").where,)
+    assert isinstance(keys, Keys) and len(keys.keys) == 2
     assert ("AllergyIntolerance", "patient") not in found
     assert all(not registry.facet(alias.pid).aliases for aliases in found.values() for alias in aliases)
 

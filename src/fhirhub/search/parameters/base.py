@@ -15,7 +15,7 @@ from typing import Any
 from fhirhub.definitions.tables import Definitions
 from fhirhub.errors import BadRequest, Issue
 from fhirhub.fhirpath.compile import Route
-from fhirhub.search.predicate import And, Not, Or, Predicate
+from fhirhub.search.predicate import Keys, Not, Or, Predicate
 from fhirhub.search.rows import Rows
 
 NUL = "\0"
@@ -143,13 +143,12 @@ def unescape(text: str) -> str:
 
 
 def any_of(parts: Sequence[Predicate]) -> Predicate:
-    """Or, without the wrapping where there is one part only."""
-    return parts[0] if len(parts) == 1 else Or(tuple(parts))
-
-
-def all_of(parts: Sequence[Predicate]) -> Predicate:
-    """And, without the wrapping where there is one part only."""
-    return parts[0] if len(parts) == 1 else And(tuple(parts))
+    """Or, as plainly as it can be said: hashed keys come together in one Keys, and one part alone needs no Or."""
+    keys = [key for part in parts if isinstance(part, Keys) for key in part.keys]
+    others: list[Predicate] = [part for part in parts if not isinstance(part, Keys)]
+    if keys:
+        others.append(Keys(tuple(dict.fromkeys(keys))))
+    return others[0] if len(others) == 1 else Or(tuple(others))
 
 
 def negated(part: Predicate) -> Predicate:
