@@ -41,7 +41,7 @@ class Telemetry:
     """The ASGI app ``inner`` with what surrounds it.
 
     ``checks`` are the parts that must be well for the server to be ready; ``gauges`` gives further numbers for the
-    metrics. ``draining`` is set when the server is about to stop.
+    metrics. ``draining`` is set when the server is about to stop, ``started`` when the app has started.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Telemetry:
     ) -> None:
         self.inner = inner
         self.draining = False
+        self.started = asyncio.Event()
         self._counters = counters
         self._checks = dict(checks or {})
         self._gauges = gauges
@@ -68,7 +69,7 @@ class Telemetry:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the lifespan."""
         if scope["type"] != "http":
-            return await self.inner(scope, receive, send)
+            return await self.inner(scope, receive, self._until_started(send))
         own = self._own.get(scope["path"])
         if own is not None:
             return await self._answer(own, scope, send)
@@ -88,6 +89,16 @@ class Telemetry:
             self._active -= 1
             self._finished(scope, head, time.perf_counter() - started)
         return None
+
+    def _until_started(self, send: Send) -> Send:
+        """``send`` that notices when the app has started."""
+
+        async def noticed(message: Any) -> None:
+            await send(message)
+            if message["type"] == "lifespan.startup.complete":
+                self.started.set()
+
+        return noticed
 
     def _finished(self, scope: Scope, head: Any, seconds: float) -> None:
         status = head["status"] if head is not None else 499
@@ -162,7 +173,8 @@ class Telemetry:
             results = await asyncio.gather(*[_checked(self._checks[name]) for name in names])
             found = {name: reason for name, reason in zip(names, results, strict=True) if reason}
             self._checked = (time.monotonic(), found)
-        return self._checked[1] | ({"serving": "draining"} if self.draining else {})
+        serving = "draining" if self.draining else "" if self.started.is_set() else "starting"
+        return self._checked[1] | ({"serving": serving} if serving else {})
 
     async def _metrics(self, scope: Scope) -> _Answer:
         if not self._may_see_metrics(scope):

@@ -1,0 +1,92 @@
+"""The command tree. A command's module is imported when it is called, here and nowhere else.
+
+``serve`` must be at work within a second and ``doctor`` loads half the program, so the table names modules, and
+:meth:`_Commands.get_command` is the one place that imports them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from typing import Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from fhirhub import __version__
+from fhirhub.errors import FhirError
+from fhirhub.settings import SettingsError
+from fhirhub.store.programs import PostgresError
+
+COMMANDS = {
+    "serve": ("fhirhub.cli.serve", "Migrate the store if needed, and serve it."),
+    "import": ("fhirhub.cli.import_", "Load Bundles, NDJSON, gz, zip and folders into the store."),
+    "db": ("fhirhub.cli.db", "Migrate, check and reindex the store."),
+    "doctor": ("fhirhub.cli.doctor", "Check the surroundings and say what to do."),
+    "config": ("fhirhub.cli.config", "Show the effective settings."),
+}
+"""Name -> (module with a Typer ``app``, what it does)."""
+
+
+class _Commands(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command = typer.main.get_command(importlib.import_module(entry[0]).app)
+        command.name = cmd_name
+        command.help = command.help or entry[1]
+        return command
+
+
+root = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fhirhub {__version__}")
+        raise typer.Exit
+
+
+@root.callback()
+def fhirhub(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version."
+    ),
+) -> None:
+    """A FHIR R4 server on Postgres.
+
+    The store is the one of FHIRHUB_DATABASE_URL, or else an embedded one in FHIRHUB_DATA_DIR (./.fhirhub).
+    """
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; the exit code."""
+    as_json = "--json" in arguments
+    try:
+        result = typer.main.get_command(root)(arguments, prog_name="fhirhub", standalone_mode=False)
+    except SettingsError as error:
+        return _fail(str(error), 2, as_json)
+    except click.UsageError as error:
+        hint = f"\nTry '{error.ctx.command_path} --help'." if error.ctx and not as_json else ""
+        return _fail(error.format_message() + hint, 2, as_json)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code, as_json)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("Interrupted.", 1, as_json)
+    except (PostgresError, FhirError, OSError) as error:
+        return _fail(str(error), 1, as_json)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(text: str, code: int, as_json: bool) -> int:
+    """Say why; as JSON on stdout for programs, in any case on stderr for people."""
+    if as_json:
+        sys.stdout.write(json.dumps({"error": text}) + "\n")
+    sys.stderr.write(f"fhirhub: {text}\n")
+    return code

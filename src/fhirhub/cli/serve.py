@@ -1,0 +1,69 @@
+"""``fhirhub serve``: the options, checked, and over to the supervisor."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fhirhub.cli.common import JSON, answer, settings
+from fhirhub.cli.supervisor import Supervisor
+from fhirhub.settings import Settings, SettingsError, override
+
+app = typer.Typer()
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.  [default: 8080]", min=0, max=65535)] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes.  [default: one per core, at most 4]", min=1, max=64)] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM), to serve https.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Private key (PEM) of the certificate.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="The address callers know this server by.")] = None,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Open everything, for tests; loopback only.")] = False,
+    as_json: bool = JSON,
+) -> None:  # fmt: skip
+    """Migrate the store if needed, and serve it until SIGTERM or Ctrl-C."""
+    chosen = override(
+        settings().settings,
+        host=host,
+        port=port,
+        workers=workers,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        base_url=base_url.rstrip("/") if base_url else None,
+        no_auth=no_auth or None,
+    )
+    check(chosen)
+
+    def ready(base: str) -> None:
+        store = (
+            "the database of FHIRHUB_DATABASE_URL" if chosen.database_url else f"embedded, {chosen.data_dir}"
+        )
+        text = f"fhirhub serves {base}  (store: {store})"
+        answer({"event": "ready", "base": base, "store": store}, text, as_json)
+
+    code = Supervisor(chosen, ready, lambda text: sys.stderr.write(f"fhirhub: {text}\n")).run()
+    raise typer.Exit(code)
+
+
+def check(settings: Settings) -> None:
+    """Refuse what would not be safe, or cannot work; SettingsError with the reason."""
+    if not settings.bind_is_loopback:
+        raise SettingsError(
+            f"--host {settings.host}: this version has no access control yet, so it serves this machine only. "
+            "Use 127.0.0.1."
+        )
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise SettingsError("--tls-cert and --tls-key go together; give both or none.")
+    for path in (settings.tls_cert, settings.tls_key):
+        if path is not None and not path.is_file():
+            raise SettingsError(f"{path} is not a file.")
+    if settings.http_server == "granian" and importlib.util.find_spec("granian") is None:
+        raise SettingsError(
+            "FHIRHUB_HTTP_SERVER=granian needs the extra 'fast': pip install 'fhirhub[fast]'."
+        )
