@@ -122,8 +122,8 @@ class Navigator:
         self, value: Any, holder: dict[str, Any], declared: Property, index: int | None, parent: Node
     ) -> Node:
         definition = self._types.get(declared.type_name)
-        if type(value) is dict and type(value.get("resourceType")) is str:
-            definition = self._types.get(value["resourceType"])
+        if declared.type_name == "Resource" and type(value) is dict:
+            definition = self._types.get(str(value.get("resourceType")))
         return Node(value, holder, declared.name, index, definition, declared, parent)
 
     def _follow(self, document: dict[str, Any], steps: tuple[Step, ...]) -> list[Node]:

@@ -120,8 +120,8 @@ class Links:
                 known, owner = definition.properties[step], definition
                 definition = self._types.get(known.type_name)
             node = node[step]
-            if type(node) is dict and type(node.get("resourceType")) is str:
-                definition = self._types.get(node["resourceType"])
+            if type(node) is dict and known is not None and known.type_name == "Resource":
+                definition = self._types.get(str(node.get("resourceType")))
         if known is None or owner is None or known.type.code not in _LINK_TYPES or known.name == "system":
             return False
         return known.name != "url" or not (owner.kind == "resource" or owner.name == "Extension")
