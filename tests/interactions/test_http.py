@@ -87,6 +87,14 @@ async def test_xml_is_answered_when_asked_for(client: httpx.AsyncClient) -> None
     ):
         assert answer.headers["content-type"] == "application/fhir+xml; charset=utf-8"
         assert '<family value="Wald"/>' in answer.text
+    found = await client.post(
+        "Patient/_search",
+        content="_id=http&_format=xml",
+        headers={"content-type": "application/x-www-form-urlencoded"},
+    )
+    assert found.text.startswith("<Bundle") or "<Bundle" in found.text[:100]
+    failed = await client.get("Patient/absent?_format=xml")
+    assert "<OperationOutcome" in failed.text
 
 
 async def test_pretty_is_indented(client: httpx.AsyncClient) -> None:

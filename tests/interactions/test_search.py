@@ -70,6 +70,7 @@ CASES: dict[str, list[Step]] = {
         {"do": "POST Patient/_search", "send": {"gender": "male"}, "status": 415},
         {"do": "GET Observation?_cursor=~abc", "status": 400},
     ],
+    "a path with an empty step": [{"do": "GET /Patient", "status": 404}, {"do": "POST /Patient", "send": {}, "status": 404}],
     "unknown parameters": [
         {"do": "GET Patient?nmae=x", "status": 400, "issue": "name"},
         {"do": "GET Patient?nmae=x&_id=p1", "with": {"prefer": "handling=lenient"},

@@ -97,7 +97,10 @@ class Dispatcher:
                     query = scope["query_string"]
                     parameters = query_parameters(query) if query else ()
                     shape = _shape(method, parameters, headers)
-                    result = await self._answer(scope, path, parameters, receive, headers, hub)
+                    result, final = await self._answer(scope, path, parameters, receive, headers, hub)
+                    if final is not parameters:
+                        # A form may say, too, how it wants to be answered.
+                        shape = _shape(method, final, headers)
                 body = rendered(result, shape, hub.definitions)
             except Disconnected:
                 return
@@ -152,18 +155,19 @@ class Dispatcher:
         receive: Receive,
         headers: Headers,
         hub: Hub,
-    ) -> FhirResult:
+    ) -> tuple[FhirResult, Parameters]:
+        """What the interaction answers, and its parameters with those of a form."""
         route = resolve(scope["method"], path, hub.definitions.type_number)
         scope[ROUTE] = route
         if route.interaction not in self._offered[route.type]:
             raise _not_claimed(route)
         if route.interaction in _QUICK:
             request = self._request(scope, route, parameters, headers)
-            return await hub.dispatch[route.interaction](hub, request)
+            return await hub.dispatch[route.interaction](hub, request), parameters
         try:
             async with asyncio.timeout(self._timeout):
                 request = await self._with_body(scope, route, parameters, receive, headers, hub)
-                return await hub.dispatch[route.interaction](hub, request)
+                return await hub.dispatch[route.interaction](hub, request), request.parameters
         except TimeoutError:
             text = (
                 f"The request took longer than {self._timeout:g} seconds and was given up; make it smaller."

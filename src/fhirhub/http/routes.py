@@ -51,6 +51,8 @@ def resolve(method: str, path: str, types: Collection[str]) -> Route:
         segments.pop()
     first = segments[0]
     if first == "":
+        if len(segments) > 1:
+            raise _nothing(path)
         return Route(_pick(_BASE, method))
     if first[0] in "$_" or first == "metadata":
         return _system(method, segments, path)

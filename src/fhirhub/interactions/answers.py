@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
@@ -51,9 +52,9 @@ def expected_version(if_match: str) -> int:
     return int(text)
 
 
-def check_if_match(request: FhirRequest, current: Stored | None) -> None:
+def check_if_match(headers: Mapping[str, str], current: Stored | None) -> None:
     """Raise 412 when ``If-Match`` (or ``If-None-Match: *``) does not hold for the ``current`` version."""
-    wanted = request.headers.get("if-match")
+    wanted = headers.get("if-match")
     living = current is not None and current.version > 0 and not current.deleted
     if wanted is not None:
         present = current.version if current is not None and living else None
@@ -64,8 +65,8 @@ def check_if_match(request: FhirRequest, current: Stored | None) -> None:
         if not holds:
             now = f"the present version is {present}" if present else "there is no such resource"
             raise PreconditionFailed(Issue("conflict", f"If-Match {wanted[:60]} does not hold: {now}."))
-    if request.headers.get("if-none-match", "").strip() == "*" and living:
-        text = f"If-None-Match: * does not hold: {request.type}/{request.id} exists."
+    if current is not None and living and headers.get("if-none-match", "").strip() == "*":
+        text = f"If-None-Match: * does not hold: {current.type}/{current.id} exists."
         raise PreconditionFailed(Issue("conflict", text))
 
 

@@ -55,23 +55,17 @@ def check_id(document: Document, type: str | None, id: str | None) -> None:
 
 
 def change(
-    hub: Hub,
-    request: FhirRequest,
-    method: str,
-    document: Document,
-    id: str,
-    base: Stored | None,
-    label: str = "",
+    hub: Hub, url: str, method: str, document: Document, id: str, base: Stored | None, label: str = ""
 ) -> Change:
-    """The Change that makes ``document`` the present version of ``id``; ``base`` is what it was computed from."""
+    """The Change that makes ``document`` the present version of ``id``.
+
+    ``url`` is the service base that the caller used, ``base`` the version that ``document`` was computed from.
+    """
     type = document["resourceType"]
     if document.get("id") != id:
-        document = {
-            "resourceType": type,
-            "id": id,
-            **{name: value for name, value in document.items() if name != "id"},
-        }
-    return Change(method, type, id, base, document, hub.extractor.rows(document, (request.base,)), label)
+        rest = {name: value for name, value in document.items() if name != "id"}
+        document = {"resourceType": type, "id": id, **rest}
+    return Change(method, type, id, base, document, hub.extractor.rows(document, (url,)), label)
 
 
 def stored(change: Change, written: Written) -> Stored:

@@ -23,7 +23,7 @@ async def create_now(
     hub: Hub, request: FhirRequest, document: Document, store: Store | Session
 ) -> FhirResult:
     """Write ``document`` under a new id."""
-    new = change(hub, request, "POST", document, hub.new_id(), None)
+    new = change(hub, request.base, "POST", document, hub.new_id(), None)
     (written,) = await store.write([new])
     return answer_write(request, stored(new, written), created=True)
 

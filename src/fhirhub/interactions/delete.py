@@ -19,7 +19,7 @@ async def delete(hub: Hub, request: FhirRequest) -> FhirResult:
 
     async def attempt() -> FhirResult:
         base = await hub.store.read(type, id)
-        check_if_match(request, base)
+        check_if_match(request.headers, base)
         if base is None or not is_alive(base):
             return _deleted(request, [])
         try:
@@ -47,7 +47,7 @@ async def _delete_matches(hub: Hub, request: FhirRequest, criteria: Criteria) ->
     async with hub.store.exclusively(criteria.locks) as session:
         found = await deletable(hub, session, criteria)
         for base in found:
-            check_if_match(request, base)
+            check_if_match(request.headers, base)
         if found:
             await session.write([deletion(base) for base in found])
     return _deleted(request, found)

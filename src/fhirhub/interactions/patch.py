@@ -43,10 +43,10 @@ async def _patch_match(hub: Hub, request: FhirRequest, criteria: Criteria) -> Fh
 
 
 async def _apply(hub: Hub, request: FhirRequest, base: Stored, store: Store | Session) -> FhirResult:
-    check_if_match(request, base)
+    check_if_match(request.headers, base)
     document = patched(hub, json.parse(base.render()), request.content_type, request.body)
     check_valid(hub, document)
-    new = change(hub, request, "PATCH", document, base.id, base)
+    new = change(hub, request.base, "PATCH", document, base.id, base)
     try:
         (written,) = await store.write([new])
     except StaleBase as error:

@@ -13,7 +13,8 @@ SUMMARIES = ("true", "text", "data", "count", "false")
 
 def shaped(hub: Hub, request: FhirRequest, body: bytes) -> bytes:
     """The resource ``body`` cut down as the parameters ``_summary`` and ``_elements`` ask."""
-    summary, elements = "false", ()
+    summary = "false"
+    elements: tuple[str, ...] = ()
     for name, value in request.parameters:
         if name == "_summary":
             if value not in SUMMARIES or value == "count":

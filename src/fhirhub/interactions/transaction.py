@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from fhirhub.errors import BadRequest, FhirError, Issue, NotFound, PreconditionFailed
 from fhirhub.exchange import FhirRequest, FhirResult
@@ -27,7 +27,8 @@ from fhirhub.resource import json
 from fhirhub.resource.bundle import Entry, Plan, overlaps, plan
 from fhirhub.resource.links import Found, Links
 from fhirhub.resource.meta import instant
-from fhirhub.store.records import Change, Stored, Written
+from fhirhub.search.request import SearchRequest
+from fhirhub.store.records import Change, Page, Stored, Written
 from fhirhub.store.store import Session, Store
 
 Name = tuple[str, str]
@@ -60,8 +61,19 @@ class View:
 
     def __init__(self, store: Store, session: Session) -> None:
         self.secret, self.sealer = store.secret, store.sealer
-        self.read, self.read_many, self.search = session.read, session.read_many, session.search
         self.vread, self.history = store.vread, store.history
+        self._session = session
+        self._turn = asyncio.Lock()
+
+    async def read(self, type: str, id: str) -> Stored | None:
+        """As :meth:`fhirhub.store.store.Store.read`."""
+        async with self._turn:
+            return await self._session.read(type, id)
+
+    async def search(self, search: SearchRequest) -> Page:
+        """As :meth:`fhirhub.store.store.Store.search`; a session has one connection, so one at a time."""
+        async with self._turn:
+            return await self._session.search(search)
 
 
 async def transaction(hub: Hub, request: FhirRequest, document: dict[str, Any]) -> FhirResult:
@@ -89,7 +101,7 @@ async def _attempt(hub: Hub, request: FhirRequest, document: dict[str, Any]) -> 
     locks = sorted({lock for criteria in work.conditions.values() for lock in criteria.locks})
     async with hub.store.exclusively(locks) as session:
         changes, written = await _carry_out(work, session)
-        within = replace(hub, store=View(hub.store, session))
+        within = replace(hub, store=cast(Store, View(hub.store, session)))
         answers = {entry.index: await _read(within, request, entry) for entry in reads}
     return _response(work, changes, written, answers)
 
@@ -207,30 +219,23 @@ def _changes(work: Work, entry: Entry) -> list[Change]:
     if entry.index in work.doomed:
         return [deletion(base, label) for base in work.doomed[entry.index]]
     assert entry.type is not None and entry.id is not None
-    request = replace(
-        work.request, type=entry.type, id=entry.id, headers=request_headers(entry), content_type="json"
-    )
+    url = work.request.base
     if entry.interaction == "create":
         assert entry.resource is not None
-        return [change(hub, request, "POST", entry.resource, entry.id, None, label)]
+        return [change(hub, url, "POST", entry.resource, entry.id, None, label)]
     base = work.bases[entry.type, entry.id]
-    check_if_match(request, base)
+    if entry.if_match is not None or entry.if_none_match is not None:
+        check_if_match(request_of(entry, work.request).headers, base)
     if entry.interaction == "delete":
         return [deletion(base, label)] if base is not None and is_alive(base) else []
     assert entry.resource is not None
     if entry.interaction == "update":
-        return [change(hub, request, "PUT", entry.resource, entry.id, base, label)]
+        return [change(hub, url, "PUT", entry.resource, entry.id, base, label)]
     base = living(base, entry.type, entry.id)
     body, content_type = patch_of(entry.resource, label)
     document = patched(hub, json.parse(base.render()), content_type, body)
     check_valid(hub, document)
-    return [change(hub, request, "PATCH", document, entry.id, base, label)]
-
-
-def request_headers(entry: Entry) -> dict[str, str]:
-    """The conditional headers of ``entry`` that guard a write."""
-    given = {"if-match": entry.if_match, "if-none-match": entry.if_none_match}
-    return {name: value for name, value in given.items() if value is not None}
+    return [change(hub, url, "PATCH", document, entry.id, base, label)]
 
 
 async def _read(hub: Hub, whole: FhirRequest, entry: Entry) -> Answered:

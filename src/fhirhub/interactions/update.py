@@ -38,8 +38,8 @@ async def replace_with(
     hub: Hub, request: FhirRequest, document: Document, base: Stored | None, store: Store | Session
 ) -> FhirResult:
     """Write ``document`` (which has its id) over ``base``, when If-Match lets it."""
-    check_if_match(request, base)
-    new = change(hub, request, "PUT", document, document["id"], base)
+    check_if_match(request.headers, base)
+    new = change(hub, request.base, "PUT", document, document["id"], base)
     try:
         (written,) = await store.write([new])
     except StaleBase as error:

@@ -6,6 +6,7 @@ Types are walked in a fixed order, the compartment's own first; a page link says
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 
 from fhirhub.errors import BadRequest, Issue
@@ -17,9 +18,11 @@ from fhirhub.interactions.history import counted, moment
 from fhirhub.resource import json
 from fhirhub.search.predicate import And, Ids, Or, Predicate, Refers, Updated
 from fhirhub.search.request import Include, SearchRequest
-from fhirhub.store.records import Stored
+from fhirhub.store.records import Page
 
 PURPOSE = "everything"
+TOGETHER = 8
+"""Types that are searched at a time."""
 _PASSED_OVER = frozenset({"_format", "_pretty"})
 
 
@@ -33,6 +36,14 @@ class Asked:
     cursor: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far the walk has come: the number of a type, and the page within it (None: its first)."""
+
+    type: int
+    cursor: str | None
+
+
 async def everything(hub: Hub, request: FhirRequest) -> FhirResult:
     """One page of the compartment of ``request.type``/``request.id``."""
     compartment, id = request.type, request.id
@@ -40,32 +51,40 @@ async def everything(hub: Hub, request: FhirRequest) -> FhirResult:
     asked = _asked(hub, request)
     living(await hub.store.read(compartment, id), compartment, id)
     walk = _types(hub, compartment, asked)
-    at, inner = hub.store.sealer.open(asked.cursor, _purpose(request)) if asked.cursor else (0, None)
-    matches: list[Stored] = []
-    included: dict[int, Stored] = {}
-    following: tuple[int, str | None] | None = None
-    while at < len(walk):
-        type = walk[at]
-        page = await hub.store.search(
-            SearchRequest(
-                type,
-                where=_where(hub, compartment, id, type, asked),
-                count=asked.count - len(matches),
-                includes=_outward(hub, type, asked),
-                cursor=inner,
-            )
-        )
-        matches += page.matches
-        inside = hub.definitions.compartments[compartment]
-        included.update((stored.rid, stored) for stored in page.included if not inside.get(stored.type))
-        at, inner = (at, page.next) if page.next else (at + 1, None)
-        if len(matches) >= asked.count:
-            following = (at, inner) if at < len(walk) else None
-            break
+    start = Place(*hub.store.sealer.open(asked.cursor, _purpose(request))) if asked.cursor else Place(0, None)
+    found, following = await _walk(hub, request, asked, walk, start)
     base = request.base
-    entries = [found_entry(base, stored, stored.render(), "match") for stored in matches]
-    entries += [found_entry(base, stored, stored.render(), "include") for stored in included.values()]
+    entries = [found_entry(base, stored, stored.render(), "match") for stored in found.matches]
+    entries += [found_entry(base, stored, stored.render(), "include") for stored in found.included]
     return FhirResult(200, bundle("searchset", None, _links(hub, request, following), entries, hub.clock()))
+
+
+async def _walk(
+    hub: Hub, request: FhirRequest, asked: Asked, walk: list[str], start: Place
+) -> tuple[Page, Place | None]:
+    """One page of the types in ``walk`` from ``start`` on, and where the next page starts.
+
+    Most types have nothing to give, so several are asked at a time. Their answers are taken in order; one that does
+    not fit any more is left to the next page.
+    """
+    inside = hub.definitions.compartments[request.type or ""]
+    found, seen, at = Page(), set[int](), start
+    while at.type < len(walk):
+        room = asked.count - len(found.matches)
+        searches = [_search(hub, request, type, asked, room) for type in walk[at.type : at.type + TOGETHER]]
+        searches[0] = replace(searches[0], cursor=at.cursor)
+        for page in await asyncio.gather(*map(hub.store.search, searches)):
+            if len(found.matches) + len(page.matches) > asked.count:
+                return found, at
+            found.matches += page.matches
+            for stored in page.included:
+                if not inside.get(stored.type) and stored.rid not in seen:
+                    seen.add(stored.rid)
+                    found.included.append(stored)
+            at = Place(at.type, page.next) if page.next else Place(at.type + 1, None)
+            if page.next or len(found.matches) == asked.count:
+                return found, at if at.type < len(walk) else None
+    return found, None
 
 
 def _asked(hub: Hub, request: FhirRequest) -> Asked:
@@ -119,44 +138,51 @@ def _types(hub: Hub, compartment: str, asked: Asked) -> list[str]:
     return [type for type in walk if not asked.types or type in asked.types]
 
 
-def _where(hub: Hub, compartment: str, id: str, type: str, asked: Asked) -> Predicate:
-    """Belongs to the compartment, and changed since when that is asked."""
-    codes = hub.definitions.compartments[compartment].get(type, ())
+def _search(hub: Hub, request: FhirRequest, type: str, asked: Asked, count: int) -> SearchRequest:
+    """The search for what belongs to the compartment, and changed since when that is asked."""
+    compartment, id = request.type or "", request.id or ""
     ways: list[Predicate] = [Ids((id,))] if type == compartment else []
     pids = {
         alias.pid
-        for code in codes
+        for code in hub.definitions.compartments[compartment].get(type, ())
         for alias in hub.parser.registry.references(type, code)
         if alias.only in (None, compartment)
     }
     ways += [Refers(pid, ((compartment, id),)) for pid in sorted(pids)]
     member: Predicate = ways[0] if len(ways) == 1 else Or(tuple(ways))
-    if asked.since is None:
-        return member
-    return And((member, Updated((("lo", ">=", asked.since),))))
+    if asked.since is not None:
+        member = And((member, Updated((("lo", ">=", asked.since),))))
+    return SearchRequest(type, where=member, count=count, includes=_outward(hub, compartment, type, asked))
 
 
-def _outward(hub: Hub, type: str, asked: Asked) -> tuple[Include, ...]:
-    """What resources of ``type`` refer to comes along, unless only certain types are asked for."""
+def _outward(hub: Hub, compartment: str, type: str, asked: Asked) -> tuple[Include, ...]:
+    """What resources of ``type`` refer to outside the compartment comes along, unless only certain types are asked for.
+
+    Parameters that lead inside only are left out: those resources come by themselves.
+    """
     if asked.types:
         return ()
-    return hub.parser.parse(type, (("_include", f"{type}:*"),)).includes
+    inside = hub.definitions.compartments[compartment]
+    registry = hub.parser.registry
+    pids = {
+        link.pid
+        for code, facet in registry.facets(type).items()
+        if not facet.targets or any(not inside.get(target) for target in facet.targets)
+        for link in registry.references(type, code)
+    }
+    return (Include(type, tuple(sorted(pids)), None, False, False),) if pids else ()
 
 
 def _purpose(request: FhirRequest) -> str:
     return f"{PURPOSE} {request.type}/{request.id}"
 
 
-def _links(hub: Hub, request: FhirRequest, following: tuple[int, str | None] | None) -> list[Link]:
+def _links(hub: Hub, request: FhirRequest, following: Place | None) -> list[Link]:
     path = f"{request.base}/{request.type}/{request.id}/$everything"
     given = _given(request)
     first = [pair for pair in given if pair[0] != "_cursor"]
     links = [("self", url_with(path, given)), ("first", url_with(path, first))]
     if following is not None:
-        links.append(
-            (
-                "next",
-                url_with(path, [*first, ("_cursor", hub.store.sealer.seal(following, _purpose(request)))]),
-            )
-        )
+        sealed = hub.store.sealer.seal((following.type, following.cursor), _purpose(request))
+        links.append(("next", url_with(path, [*first, ("_cursor", sealed)])))
     return links
