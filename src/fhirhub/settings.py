@@ -31,14 +31,16 @@ def _switch(text: str) -> bool:
 
 
 def _natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
+    if not text.strip().isdecimal():
         raise ValueError("a whole number, 0 or more")
-    return number
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
     if not 0 <= number < 1e9:
         raise ValueError("a number of seconds")
     return number
@@ -57,7 +59,10 @@ def _size(text: str) -> int:
     """Bytes from ``64MiB``, ``64MB``, ``512kB`` or a plain number; all units are powers of 1024."""
     word = text.strip().lower().removesuffix("ib").removesuffix("b")
     factor = {"k": 1024, "m": _MEBI, "g": 1024 * _MEBI}.get(word[-1:], 1)
-    return _natural(word[:-1] if factor > 1 else word) * factor
+    digits = (word[:-1] if factor > 1 else word).strip()
+    if not digits.isdecimal():
+        raise ValueError("a size such as 512kB, 64MiB or 2GB")
+    return int(digits) * factor
 
 
 def _words(text: str) -> tuple[str, ...]:

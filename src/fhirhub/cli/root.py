@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import sys
 from typing import Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -30,18 +30,29 @@ COMMANDS = {
 """Name -> (module with a Typer ``app``, what it does)."""
 
 
+# Typer brings its own copy of click, whose names are private; its public classes lead to them.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+_ClickError: type[Exception] = _UsageError.__bases__[0]
+
+
 class _Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
+        return [name for name in COMMANDS if _module(name)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        entry = COMMANDS.get(cmd_name)
-        if entry is None:
+        module = _module(cmd_name)
+        if module is None:
             return None
-        command = typer.main.get_command(importlib.import_module(entry[0]).app)
+        command = typer.main.get_command(importlib.import_module(module).app)
         command.name = cmd_name
-        command.help = command.help or entry[1]
+        command.help = command.help or COMMANDS[cmd_name][1]
         return command
+
+
+def _module(name: str) -> str | None:
+    """The module of a command, if this installation has it."""
+    module = COMMANDS.get(name, ("", ""))[0]
+    return module if module and importlib.util.find_spec(module) else None
 
 
 root = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -72,16 +83,19 @@ def run(arguments: list[str]) -> int:
         result = typer.main.get_command(root)(arguments, prog_name="fhirhub", standalone_mode=False)
     except SettingsError as error:
         return _fail(str(error), 2, as_json)
-    except click.UsageError as error:
-        hint = f"\nTry '{error.ctx.command_path} --help'." if error.ctx and not as_json else ""
-        return _fail(error.format_message() + hint, 2, as_json)
-    except click.ClickException as error:
-        return _fail(error.format_message(), error.exit_code, as_json)
-    except (KeyboardInterrupt, click.Abort):
+    except _ClickError as error:
+        return _fail(_message(error), getattr(error, "exit_code", 1), as_json)
+    except (KeyboardInterrupt, typer.Abort):
         return _fail("Interrupted.", 1, as_json)
     except (PostgresError, FhirError, OSError) as error:
         return _fail(str(error), 1, as_json)
     return result if isinstance(result, int) else 0
+
+
+def _message(error: Any) -> str:
+    context = getattr(error, "ctx", None)
+    hint = f"\nTry '{context.command_path} --help'." if context is not None else ""
+    return error.format_message() + hint
 
 
 def _fail(text: str, code: int, as_json: bool) -> int:

@@ -23,9 +23,11 @@ from typing import Any
 from fhirhub import logs
 from fhirhub.app import create_app
 from fhirhub.cli.uvicorn_server import serve as serve_with_uvicorn
+from fhirhub.http.dispatcher import Dispatcher
 from fhirhub.http.metrics import Counters
+from fhirhub.http.request import App
 from fhirhub.http.telemetry import Telemetry
-from fhirhub.settings import load, override
+from fhirhub.settings import Settings, load, override
 from fhirhub.store import migrate
 from fhirhub.store.programs import PostgresError
 
@@ -79,6 +81,22 @@ async def prepare(dsn: str) -> None:
         log.info("schema migrated", extra={"from": found.current, "to": found.expected})
 
 
+def observed(app: App, settings: Settings, counters: Counters) -> Telemetry:
+    """``app`` with what surrounds it; ready when its store answers."""
+
+    async def store() -> None:
+        if app.hub is None:
+            raise RuntimeError("the store is not open")
+        await app.hub.store.ping()
+
+    def gauges() -> dict[str, float]:
+        return {"fhirhub_db_pool_in_use": app.hub.store.in_use} if app.hub is not None else {}
+
+    if isinstance(app, Dispatcher):
+        return Telemetry(app, settings, counters, {"store": store}, gauges)
+    return Telemetry(app, settings, counters)
+
+
 def main(listen_fd: int, control_fd: int) -> int:
     """Serve on the inherited socket until SIGTERM; the exit code."""
     settings = load().settings
@@ -93,7 +111,7 @@ def main(listen_fd: int, control_fd: int) -> int:
             control.say(fatal=str(error))
             return FATAL
     counters = Counters(Path(order["state"]), order["slot"])
-    telemetry = Telemetry(create_app(settings), settings, counters)
+    telemetry = observed(create_app(settings), settings, counters)
     control.watch()
     # What is loaded by now stays: keep the collector from looking at it again and again.
     gc.collect()

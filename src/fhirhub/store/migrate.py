@@ -65,6 +65,14 @@ def schema_files() -> list[Path]:
     return [base / "schema.sql", *rest]
 
 
+async def connect(dsn: str) -> asyncpg.Connection:
+    """A connection for an administrator's work; PostgresError with the reason when there is none to be had."""
+    try:
+        return await asyncpg.connect(dsn, timeout=30)
+    except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as error:
+        raise PostgresError(f"The database cannot be reached: {error or type(error).__name__}") from error
+
+
 async def state(connection: asyncpg.Connection) -> State:
     """Compare one row. Raises PostgresError for a schema that fhirhub did not make, or that is too new for it."""
     has_version, has_record = await connection.fetchrow(_EXISTS)
@@ -85,7 +93,7 @@ async def ensure(dsn: str) -> State:
 
     Any number of processes may call it at the same time. Raises PostgresError when it cannot be done.
     """
-    connection = await asyncpg.connect(dsn, timeout=30)
+    connection = await connect(dsn)
     try:
         found = await state(connection)
         if found.due and found.current is None:
@@ -160,7 +168,7 @@ async def shortcomings(connection: asyncpg.Connection) -> list[str]:
 
 async def verify(dsn: str) -> None:
     """Raise PostgresError, naming every reason, when this server may not keep a record."""
-    connection = await asyncpg.connect(dsn, timeout=30)
+    connection = await connect(dsn)
     try:
         problems = await shortcomings(connection)
     finally:
@@ -169,3 +177,12 @@ async def verify(dsn: str) -> None:
         raise PostgresError(
             "This Postgres cannot keep a record.\n" + "\n".join("- " + text for text in problems)
         )
+
+
+async def invalid_indexes(connection: asyncpg.Connection) -> list[str]:
+    """Indexes that Postgres does not use because their making was interrupted; one sentence for each."""
+    rows = await connection.fetch(
+        "select indexrelid::regclass::text as name from pg_index where not indisvalid and indrelid in "
+        "(select oid from pg_class where relnamespace = 'public'::regnamespace)"
+    )
+    return [f"The index {row['name']} is not valid: reindex index {row['name']};" for row in rows]
