@@ -90,7 +90,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         )
     else:
         yield Finding("disk", "ok", f"{free >> 30} GiB are free at {existing}.")
-    if home.exists() and stat.S_ImigrateE(home.stat().st_mode) & 0o066:
+    if home.exists() and stat.S_IMODE(home.stat().st_mode) & 0o066:
         yield Finding("permissions", "failed", f"Others can read {home}: chmod 700 {home}")
     try:
         programs = prepare(settings.postgres_bin, home)
@@ -118,7 +118,7 @@ def _tls(settings: Settings) -> Iterator[Finding]:
         yield Finding("TLS", "failed", f"{settings.tls_cert} and {settings.tls_key} do not work: {error}")
         return
     yield _validity(settings.tls_cert)
-    if stat.S_ImigrateE(Path(settings.tls_key).stat().st_mode) & 0o077:
+    if stat.S_IMODE(Path(settings.tls_key).stat().st_mode) & 0o077:
         yield Finding("TLS", "warning", f"Others can read the private key: chmod 600 {settings.tls_key}")
 
 

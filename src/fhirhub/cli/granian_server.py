@@ -9,6 +9,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import uvloop
 from granian.constants import HTTPModes, Interfaces
@@ -41,8 +42,9 @@ class _Server(Server):
         self._listener = listener
 
     def _init_shared_socket(self) -> None:
-        self._ssp = None
-        self._shd = SocketHolder(self._listener.fileno(), False, _BACKLOG)
+        # The stub of granian declares neither; its own server.common does the same with a socket it has bound.
+        holder: Any = SocketHolder
+        vars(self).update(_ssp=None, _shd=holder(self._listener.fileno(), False, _BACKLOG))
 
 
 async def _serve(

@@ -84,6 +84,8 @@ def run(arguments: list[str]) -> int:
     except SettingsError as error:
         return _fail(str(error), 2, as_json)
     except _ClickError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help has been shown
+            return 2
         return _fail(_message(error), getattr(error, "exit_code", 1), as_json)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("Interrupted.", 1, as_json)

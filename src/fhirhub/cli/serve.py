@@ -47,7 +47,10 @@ def serve(
         text = f"fhirhub serves {base}  (store: {store})"
         answer({"event": "ready", "base": base, "store": store}, text, as_json)
 
-    code = Supervisor(chosen, ready, lambda text: sys.stderr.write(f"fhirhub: {text}\n")).run()
+    def say(text: str) -> None:
+        sys.stderr.write(f"fhirhub: {text}\n")
+
+    code = Supervisor(chosen, ready, say).run()
     raise typer.Exit(code)
 
 

@@ -8,6 +8,7 @@ a second one ends at once.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import selectors
@@ -36,6 +37,7 @@ _SHORT_LIFE = 2.0
 _LONGEST_PAUSE = 5.0
 _FIRST_TRIES = 5
 _GRACE = 5.0
+_BIND_PATIENCE = 3.0
 
 
 @dataclass(slots=True)
@@ -112,12 +114,18 @@ class Supervisor:
     def _bind(self) -> socket.socket:
         host, port = self._settings.host.strip("[]"), self._settings.port
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-        except OSError as error:
-            raise OSError(f"{host}:{port} cannot be listened on: {error.strerror}.") from None
-        listener.setblocking(False)
-        return listener
+        give_up = time.monotonic() + _BIND_PATIENCE
+        while True:
+            try:
+                listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+            except OSError as error:
+                # Workers whose supervisor was killed need a moment to notice it and let go of the port.
+                if error.errno == errno.EADDRINUSE and time.monotonic() < give_up:
+                    time.sleep(0.1)
+                    continue
+                raise OSError(f"{host}:{port} cannot be listened on: {error.strerror}.") from None
+            listener.setblocking(False)
+            return listener
 
     def _watch_signals(self) -> None:
         """Signals wake the selector; what they mean is decided in the loop."""

@@ -83,18 +83,19 @@ async def prepare(dsn: str) -> None:
 
 def observed(app: App, settings: Settings, counters: Counters) -> Telemetry:
     """``app`` with what surrounds it; ready when its store answers."""
+    if not isinstance(app, Dispatcher):
+        return Telemetry(app, settings, counters)
+    dispatcher = app
 
     async def store() -> None:
-        if app.hub is None:
+        if dispatcher.hub is None:
             raise RuntimeError("the store is not open")
-        await app.hub.store.ping()
+        await dispatcher.hub.store.ping()
 
     def gauges() -> dict[str, float]:
-        return {"fhirhub_db_pool_in_use": app.hub.store.in_use} if app.hub is not None else {}
+        return {"fhirhub_db_pool_in_use": dispatcher.hub.store.in_use} if dispatcher.hub is not None else {}
 
-    if isinstance(app, Dispatcher):
-        return Telemetry(app, settings, counters, {"store": store}, gauges)
-    return Telemetry(app, settings, counters)
+    return Telemetry(app, settings, counters, {"store": store}, gauges)
 
 
 def main(listen_fd: int, control_fd: int) -> int:
