@@ -127,14 +127,15 @@ def plan(
 
 
 def overlaps(entries: Iterable[Entry]) -> list[tuple[int, Issue]]:
-    """(entry number, issue) for each write to a resource that an earlier entry writes too.
+    """(entry number, issue) for each update, patch or delete of a resource that an earlier entry writes, too.
 
-    To be asked again when conditional entries have found their ids.
+    To be asked again when conditional entries have found their ids. A create is never one of two: it writes
+    under a new id, or, where its condition is met already, nothing.
     """
     seen: dict[tuple[str | None, str], int] = {}
     found: list[tuple[int, Issue]] = []
     for entry in entries:
-        if entry.id is None or entry.interaction not in ("create", "update", "patch", "delete"):
+        if entry.id is None or entry.interaction not in ("update", "patch", "delete"):
             continue
         first = seen.setdefault((entry.type, entry.id), entry.index)
         if first != entry.index:

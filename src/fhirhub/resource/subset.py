@@ -110,7 +110,7 @@ def _tagged(document: dict[str, Any]) -> dict[str, Any]:
     if not any(type(tag) is dict and tag.get("code") == "SUBSETTED" for tag in tags):
         tags.append(dict(SUBSETTED))
     meta["tag"] = tags
-    head = {name: document[name] for name in ("resourceType", "id") if name in document}
+    head: dict[str, Any] = {name: document[name] for name in ("resourceType", "id") if name in document}
     return {**head, "meta": meta, **{name: value for name, value in document.items() if name not in _HEAD}}
 
 

@@ -162,11 +162,13 @@ def _attributes_of(definition: TypeDef | None) -> frozenset[str]:
 
 
 def _attributes(value: Any, extra: Any, definition: TypeDef | None) -> str:
+    given: list[tuple[str, Any]] = []
     if type(value) is dict:
         names = _attributes_of(definition)
-        given = [(name, value[name]) for name in ("id", "url") if name in names and name in value]
+        given += [(name, value[name]) for name in ("id", "url") if name in names and name in value]
     else:
-        given = [("id", extra["id"])] if type(extra) is dict and "id" in extra else []
+        if type(extra) is dict and "id" in extra:
+            given.append(("id", extra["id"]))
         if value is not None:
             given.append(("value", value))
     return "".join(f' {name}="{_text(text)}"' for name, text in given)

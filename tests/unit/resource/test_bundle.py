@@ -164,6 +164,10 @@ def test_a_resource_is_written_once() -> None:
     conditional = plan(bundle(entry("DELETE", "Patient/1"), entry("PUT", "Patient?a=b", PATIENT)), TYPES)
     conditional.entries[1].id = "1"
     assert [index for index, _ in overlaps(conditional.entries)] == [1]
+    found = plan(bundle(*[entry("POST", "Patient", PATIENT, ifNoneExist="a=b")] * 2), TYPES)
+    for one in found.entries:
+        one.id = "there-already"
+    assert overlaps(found.entries) == []
 
 
 def test_full_urls_are_unique() -> None:
