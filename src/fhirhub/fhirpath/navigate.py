@@ -18,6 +18,8 @@ from fhirhub.errors import BadRequest, Issue
 
 MAX_EXPRESSION = 2000
 """Characters of an expression; nested brackets are therefore bounded, too."""
+MAX_VISITS = 200_000
+"""Elements that one Navigator looks into; a patch could otherwise compare everything with everything."""
 _MAX_NESTING = 20
 
 _TOKENS = re.compile(
@@ -67,10 +69,11 @@ class Expression:
 
 
 class Navigator:
-    """Evaluates expressions against documents."""
+    """Evaluates expressions against documents, all of them together within MAX_VISITS."""
 
     def __init__(self, definitions: Definitions) -> None:
         self._types = definitions.types
+        self._visits = 0
 
     def find(self, document: dict[str, Any], expression: Expression) -> list[Node]:
         """The places in ``document`` that ``expression`` leads to, in order."""
@@ -90,6 +93,10 @@ class Navigator:
 
     def members(self, parent: Node, name: str) -> list[Node]:
         """The values of element ``name`` of ``parent``; a choice is asked for with or without its type."""
+        self._visits += 1
+        if self._visits > MAX_VISITS:
+            text = f"The FHIRPath expressions look at more than {MAX_VISITS} elements."
+            raise BadRequest(Issue("too-costly", text))
         value, definition = parent.value, parent.definition
         if type(value) is not dict:
             value = _companion(parent)

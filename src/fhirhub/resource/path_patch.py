@@ -36,9 +36,10 @@ def fhirpath_patch(
     if not listed:
         raise BadRequest(Issue("required", "The patch has no operation.", "Parameters.parameter"))
     patched = json.copy(document)
+    navigator = Navigator(definitions)
     added = 0
     for index, parameter in enumerate(listed):
-        operation = _Operation(f"Parameters.parameter[{index}]", parameter, definitions)
+        operation = _Operation(f"Parameters.parameter[{index}]", parameter, definitions, navigator)
         added += operation.apply(patched)
         if added > MAX_ADDED:
             raise operation.unfit("the patch adds too much", "too-costly")
@@ -48,10 +49,12 @@ def fhirpath_patch(
 class _Operation:
     """One ``operation`` parameter."""
 
-    def __init__(self, expression: str, parameter: Any, definitions: Definitions) -> None:
+    def __init__(
+        self, expression: str, parameter: Any, definitions: Definitions, navigator: Navigator
+    ) -> None:
         self._expression = expression
         self._types = definitions.types
-        self._navigator = Navigator(definitions)
+        self._navigator = navigator
         self._parts: dict[str, dict[str, Any]] = {}
         if type(parameter) is not dict or parameter.get("name") != "operation":
             raise self.malformed("a parameter named operation is expected")

@@ -288,6 +288,15 @@ def test_refused(broken: Any, status: int, words: str) -> None:
     assert words in caught.value.issues[0].text
 
 
+def test_cost_is_bounded() -> None:
+    items = [{"linkId": str(n), "item": [{"linkId": "x"}] * 20} for n in range(200)]
+    document = {"resourceType": "Questionnaire", "item": items}
+    path = "item.where(item.where(item.where(linkId = 'q').exists()).exists() or item.linkId = 'a')"
+    with pytest.raises(FhirError) as caught:
+        patched(document, *[operation("delete", path)] * 200)
+    assert caught.value.issues[0].code == "too-costly"
+
+
 _paths = st.lists(
     st.sampled_from(
         [
