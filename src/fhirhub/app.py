@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
-
 from fhirhub import __version__
 from fhirhub.capability import Capability
 from fhirhub.capability import load as load_capability
 from fhirhub.definitions.tables import Definitions
 from fhirhub.definitions.tables import load as load_definitions
-from fhirhub.http import docs
 from fhirhub.http.dispatcher import Dispatcher
-from fhirhub.http.request import App
+from fhirhub.http.shell import Shell
 from fhirhub.hub import Handler, Hub, Limits, clock, new_id
 from fhirhub.interactions.bundle import bundle
 from fhirhub.interactions.capabilities import capabilities
@@ -60,13 +57,13 @@ OPERATIONS: dict[tuple[str, str | None, str], Handler] = {
 }
 
 
-def create_app(settings: Settings) -> App:
+def create_app(settings: Settings) -> Dispatcher:
     """The ASGI application of one worker; it opens the store when its lifespan starts."""
     definitions = load_definitions()
     capability = load_capability(folder("capability"))
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def life() -> AsyncIterator[None]:
         if settings.database_url is None:
             raise SettingsError(
                 "The app needs a database: FHIRHUB_DATABASE_URL, or 'fhirhub serve', which runs one."
@@ -84,10 +81,9 @@ def create_app(settings: Settings) -> App:
             dispatcher.hub = None
             await store.close()
 
-    shell = FastAPI(title="fhirhub", version=__version__, lifespan=lifespan, openapi_url=None, docs_url=None)
-    docs.install(shell, capability, definitions, __version__)
     dispatcher = Dispatcher(
-        shell,
+        Shell(capability, definitions, __version__),
+        life,
         offered=capability.offered(definitions),
         origins=settings.cors_origins,
         max_in_flight=settings.max_in_flight,

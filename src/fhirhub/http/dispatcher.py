@@ -29,6 +29,7 @@ from fhirhub.http.request import (
 )
 from fhirhub.http.response import HEAD, PLAIN, Pairs, Shape, rendered, send_result
 from fhirhub.http.routes import Route, resolve
+from fhirhub.http.shell import Life, live
 from fhirhub.http.telemetry import ROUTE
 from fhirhub.hub import Hub
 from fhirhub.interactions.query import parameters as query_parameters
@@ -50,11 +51,15 @@ _TRUE = ("true", "", "1")
 
 
 class Dispatcher:
-    """Everything below ``/fhir``; ``hub`` is set when the server has started and None when it stops."""
+    """Everything below ``/fhir``; the rest goes to ``inner``.
+
+    ``life`` is entered when the server starts; it sets ``hub``, and takes it away when the server stops.
+    """
 
     def __init__(
         self,
         inner: App,
+        life: Life,
         *,
         offered: Mapping[str | None, frozenset[str]],
         origins: tuple[str, ...],
@@ -63,6 +68,7 @@ class Dispatcher:
         base: str | None,
     ) -> None:
         self._inner = inner
+        self._life = life
         self._offered = offered
         self._cors = Cors(origins)
         self._max_in_flight = max_in_flight
@@ -78,8 +84,10 @@ class Dispatcher:
                 return await self._serve(scope, path[6:], receive, send)
             if path == "/fhir":
                 return await self._serve(scope, "", receive, send)
-        await self._inner(scope, receive, send)
-        return None
+            return await self._inner(scope, receive, send)
+        if scope["type"] == "lifespan":
+            return await live(self._life, receive, send)
+        raise ValueError(f"{scope['type']} is not served")
 
     async def _serve(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
         headers: Headers = dict(scope["headers"])
