@@ -1,0 +1,7 @@
+"""Property tests here have no deadline: the first example may build tables, and a busy machine is no
+failure."""
+
+from hypothesis import settings
+
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
