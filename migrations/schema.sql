@@ -79,8 +79,10 @@ create table number (
     hi double precision not null,
     rid bigint not null,
     unit integer not null,
+    label integer not null,
     rt smallint not null
 ) partition by list (rt);
+comment on column number.unit is 'Hash of the coded unit; label that of the printed one where it differs; 0 for none.';
 comment on column number.key is 'The low bit tells a range (1) from a point (0).';
 
 create index resource_rid on resource (rid);
@@ -92,7 +94,7 @@ create index string_key on string (key, text, rid);
 create index string_rid on string (rid);
 create index date_key on date (key, lo, hi, rid);
 create index date_rid on date (rid);
-create index number_key on number (key, lo, hi, unit, rid);
+create index number_key on number (key, lo, hi, unit, label, rid);
 create index number_rid on number (rid);
 
 do $$

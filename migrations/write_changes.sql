@@ -19,7 +19,7 @@ create function write_changes(
     p_string_n integer[], p_string_key bigint[], p_string_text text[],
     p_date_n integer[], p_date_key bigint[], p_date_lo bigint[], p_date_hi bigint[],
     p_number_n integer[], p_number_key bigint[], p_number_lo double precision[],
-    p_number_hi double precision[], p_number_unit integer[],
+    p_number_hi double precision[], p_number_unit integer[], p_number_label integer[],
     p_ref_unit integer[], p_ref_rt smallint[], p_ref_rid bigint[],
     p_delete_n integer[], p_delete_rt smallint[], p_delete_key bigint[]
 ) returns table (problem smallint, n integer, version integer, updated bigint, changed boolean, detail bigint)
@@ -179,10 +179,10 @@ begin
         from unnest(p_date_n, p_date_key, p_date_lo, p_date_hi) as c (n, key, lo, hi) where v_changed[c.n];
     end if;
     if cardinality(p_number_n) > 0 then
-        insert into number (key, lo, hi, rid, unit, rt)
-        select c.key, c.lo, c.hi, p_rid[c.n], c.unit, p_rt[c.n]
-        from unnest(p_number_n, p_number_key, p_number_lo, p_number_hi, p_number_unit)
-            as c (n, key, lo, hi, unit) where v_changed[c.n];
+        insert into number (key, lo, hi, rid, unit, label, rt)
+        select c.key, c.lo, c.hi, p_rid[c.n], c.unit, c.label, p_rt[c.n]
+        from unnest(p_number_n, p_number_key, p_number_lo, p_number_hi, p_number_unit, p_number_label)
+            as c (n, key, lo, hi, unit, label) where v_changed[c.n];
     end if;
 
     if v_old then

@@ -79,8 +79,10 @@ create table number (
     hi double precision not null,
     rid bigint not null,
     unit integer not null,
+    label integer not null,
     rt smallint not null
 ) partition by list (rt);
+comment on column number.unit is 'Hash of the coded unit; label that of the printed one where it differs; 0 for none.';
 comment on column number.key is 'The low bit tells a range (1) from a point (0).';
 
 create index resource_rid on resource (rid);
@@ -92,7 +94,7 @@ create index string_key on string (key, text, rid);
 create index string_rid on string (rid);
 create index date_key on date (key, lo, hi, rid);
 create index date_rid on date (rid);
-create index number_key on number (key, lo, hi, unit, rid);
+create index number_key on number (key, lo, hi, unit, label, rid);
 create index number_rid on number (rid);
 
 do $$
@@ -110,6 +112,7 @@ begin
     end loop;
 end
 $$;
+
 -- One call applies the changes of many requests (units) in one database transaction.
 --
 -- Change n (1-based) of the arrays: unit, rid, rt, id, base version (-1: the row must not exist yet), method,
@@ -122,7 +125,8 @@ $$;
 -- one row per problem:
 --   1 stale: change n is not based on the current version (detail: the current one, -1 none)
 --   2 missing: unit n refers to rid detail, which is absent or deleted
---   3 in use: change n deletes a resource that rid detail refers to
+--   3 in use: change n deletes a resource that rid detail, of type number version, refers to
+-- A reference that no search parameter covers stands under parameter 0: its key is the rid of the target.
 create function write_changes(
     p_unit integer[], p_rid bigint[], p_rt smallint[], p_id text[], p_base integer[], p_method smallint[],
     p_date bigint[], p_meta text[], p_content text[],
@@ -130,7 +134,7 @@ create function write_changes(
     p_string_n integer[], p_string_key bigint[], p_string_text text[],
     p_date_n integer[], p_date_key bigint[], p_date_lo bigint[], p_date_hi bigint[],
     p_number_n integer[], p_number_key bigint[], p_number_lo double precision[],
-    p_number_hi double precision[], p_number_unit integer[],
+    p_number_hi double precision[], p_number_unit integer[], p_number_label integer[],
     p_ref_unit integer[], p_ref_rt smallint[], p_ref_rid bigint[],
     p_delete_n integer[], p_delete_rt smallint[], p_delete_key bigint[]
 ) returns table (problem smallint, n integer, version integer, updated bigint, changed boolean, detail bigint)
@@ -183,15 +187,19 @@ begin
 
     if cardinality(p_delete_n) > 0 then
         return query
-        select 3::smallint, u.n, null::integer, null::bigint, null::boolean, min(u.rid)
+        select distinct on (u.n) 3::smallint, u.n, u.rt::integer, null::bigint, null::boolean, u.rid
         from (
-            select c.n, t.rid
+            select c.n, t.rt, t.rid
             from unnest(p_delete_n, p_delete_rt, p_delete_key) as c (n, rt, key)
-            cross join lateral (select t.rid from token t where t.rt = c.rt and t.key = c.key offset 0) as t
+            cross join lateral (select t.rt, t.rid from token t where t.rt = c.rt and t.key = c.key offset 0) as t
+            union all
+            select c.n::integer, t.rt, t.rid
+            from unnest(p_rid, p_method) with ordinality as c (rid, method, n)
+            cross join lateral (select t.rt, t.rid from token t where t.key = c.rid offset 0) as t
+            where c.method = 3
         ) as u
         where not exists (
-            select from unnest(p_rid, p_unit) as own (rid, unit) where own.rid = u.rid and own.unit = p_unit[u.n])
-        group by u.n;
+            select from unnest(p_rid, p_unit) as own (rid, unit) where own.rid = u.rid and own.unit = p_unit[u.n]);
         v_bad := v_bad or found;
     end if;
 
@@ -286,10 +294,10 @@ begin
         from unnest(p_date_n, p_date_key, p_date_lo, p_date_hi) as c (n, key, lo, hi) where v_changed[c.n];
     end if;
     if cardinality(p_number_n) > 0 then
-        insert into number (key, lo, hi, rid, unit, rt)
-        select c.key, c.lo, c.hi, p_rid[c.n], c.unit, p_rt[c.n]
-        from unnest(p_number_n, p_number_key, p_number_lo, p_number_hi, p_number_unit)
-            as c (n, key, lo, hi, unit) where v_changed[c.n];
+        insert into number (key, lo, hi, rid, unit, label, rt)
+        select c.key, c.lo, c.hi, p_rid[c.n], c.unit, c.label, p_rt[c.n]
+        from unnest(p_number_n, p_number_key, p_number_lo, p_number_hi, p_number_unit, p_number_label)
+            as c (n, key, lo, hi, unit, label) where v_changed[c.n];
     end if;
 
     if v_old then

@@ -12,6 +12,7 @@ from typing import Any
 
 from fhirhub.definitions.tables import Definitions
 from fhirhub.fhirpath.compile import Move, Route, holds, truth
+from fhirhub.resource.reference import Literal, literals, parse
 from fhirhub.search.parameters import composite, date, number, quantity, reference, string, token, uri
 from fhirhub.search.parameters.base import Context, Emit, Facet
 from fhirhub.search.registry import Registry
@@ -143,12 +144,27 @@ class Extractor:
         plan = self._plans.get(document["resourceType"]) or self._plan(document["resourceType"])
         rows = Rows()
         plan.walk(document, rows, Context(document, bases))
+        self._add_others(document, rows, bases)
         main = MAX_DATE
         for key, lo, _ in rows.dates:
             if lo < main and key in plan.dates:
                 main = lo
         rows.date = MIN_DATE if main == MAX_DATE else main
         return rows
+
+    def _add_others(self, document: dict[str, Any], rows: Rows, bases: tuple[str, ...]) -> None:
+        """References that no search parameter covers stand under parameter 0: nothing may leave them dangling."""
+        known = {(type, id) for _, type, id in rows.references}
+        unknown = [text for text in _references(document) if tuple(text.split("/", 1)) not in known]
+        if not unknown:
+            return
+        for _, _, text in literals(document):
+            found = parse(text, bases)
+            if isinstance(found, Literal) and found.type in self._definitions.type_number:
+                name = (found.type, found.id)
+                if name not in known:
+                    known.add(name)
+                    rows.references.add((0, *name))
 
     def _plan(self, type: str) -> _Plan:
         root = _Node()
@@ -172,6 +188,29 @@ class Extractor:
                 emit = _SIMPLE[facet.kind](facet.pid, route, self._secret)
             if emit is not None:
                 root.at(route).emits.append(emit)
+
+
+def _references(document: dict[str, Any]) -> list[str]:
+    """Every string called ``reference`` that could be a literal one: quick, and too much rather than too little."""
+    found: list[str] = []
+    stack = [document]
+    while stack:
+        node = stack.pop()
+        for name, value in node.items():
+            kind = type(value)
+            if kind is dict:
+                stack.append(value)
+            elif kind is list:
+                stack.extend([item for item in value if type(item) is dict])
+            elif (
+                name == "reference"
+                and kind is str
+                and value[:1] != "#"
+                and "?" not in value
+                and value[:4] != "urn:"
+            ):
+                found.append(value)
+    return found
 
 
 def _watchers(facet: Facet, facets: dict[str, Facet]) -> dict[str, tuple[int, ...]]:

@@ -115,8 +115,8 @@ def matches(predicate: Predicate, subject: Subject, world: World | None = None) 
             return any(key == own and _within(bounds, lo, hi) for own, lo, hi in rows.dates)
         case Quantity(key, bounds, unit):
             return any(
-                key == own and unit in (None, measured) and _within(bounds, lo, hi)
-                for own, lo, hi, measured in rows.numbers
+                key == own and unit in (None, coded, printed) and _within(bounds, lo, hi)
+                for own, lo, hi, coded, printed in rows.numbers
             )
         case Present(pid):
             return pid in rows.params

@@ -48,7 +48,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """One number row under ``key`` that fulfils all ``bounds``, in ``unit`` (32-bit hash) when given."""
+    """One number row under ``key`` that fulfils all ``bounds``, in ``unit`` (32-bit hash, coded or printed) when given."""
 
     key: int
     bounds: tuple[Bound, ...]

@@ -65,8 +65,9 @@ class Rows:
     """(range key, normalised value)."""
     dates: set[tuple[int, int, int]] = field(default_factory=set)
     """(range key, lo, hi): microseconds since 1970 UTC, both inclusive."""
-    numbers: set[tuple[int, float, float, int]] = field(default_factory=set)
-    """(range key, lo, hi, unit): ``unit`` is a 32-bit hash of the unit, 0 for none."""
+    numbers: set[tuple[int, float, float, int, int]] = field(default_factory=set)
+    """(range key, lo, hi, unit, label): 32-bit hashes of the unit and of its printed form where that differs; 0
+    for none."""
     params: set[int] = field(default_factory=set)
     """pids that have any value, for ``:missing``."""
     date: int = MIN_DATE

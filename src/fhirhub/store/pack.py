@@ -8,27 +8,13 @@ from typing import Any
 
 from fhirhub.resource.json import dumps
 from fhirhub.search.rows import MIN_DATE, VALUE_BITS
+from fhirhub.store.ranges import date_key, number_key
 from fhirhub.store.records import METHODS, Change
 from fhirhub.store.resolve import Name
 
-ARGUMENTS = 31
+ARGUMENTS = 32
 CALL = "select * from write_changes(" + ", ".join(f"${n}" for n in range(1, ARGUMENTS + 1)) + ")"
 METHOD_NUMBER = {method: number for number, method in enumerate(METHODS)}
-
-DAY = 86_400_000_000
-SPANS = (DAY, 32 * DAY, 367 * DAY)
-"""Dates are filed in four classes by their span (microseconds), so that the start bounds the end."""
-
-
-def date_key(key: int, lo: int, hi: int) -> int:
-    """The key of a date row: its low two bits tell the class of the span."""
-    span = hi - lo
-    return (key & ~3) | (0 if span <= DAY else 1 if span <= SPANS[1] else 2 if span <= SPANS[2] else 3)
-
-
-def number_key(key: int, lo: float, hi: float) -> int:
-    """The key of a number row: its low bit tells a range from a point."""
-    return (key & ~1) | (lo != hi)
 
 
 @dataclass(slots=True)
@@ -70,7 +56,7 @@ class Packer:
         params: list[int] = []
         strings: list[tuple[int, int, str]] = []
         dates: list[tuple[int, int, int, int]] = []
-        numbers: list[tuple[int, int, float, float, int]] = []
+        numbers: list[tuple[int, int, float, float, int, int]] = []
         outside: list[tuple[int, int, int]] = []
         deletes: list[tuple[int, int, int]] = []
         for u, unit in enumerate(units):
@@ -93,7 +79,10 @@ class Packer:
                     strings.extend([(n, key, text) for key, text in rows.strings])
                     dates.extend([(n, date_key(key, lo, hi), lo, hi) for key, lo, hi in rows.dates])
                     numbers.extend(
-                        [(n, number_key(key, lo, hi), lo, hi, unit_) for key, lo, hi, unit_ in rows.numbers]
+                        [
+                            (n, number_key(key, lo, hi), lo, hi, coded, printed)
+                            for key, lo, hi, coded, printed in rows.numbers
+                        ]
                     )
                 elif self._integrity:
                     deletes.extend(
@@ -111,7 +100,7 @@ class Packer:
         head = _columns(heads, 11)
         arguments = (
             *head[:9], keys, head[9], params, head[10],
-            *_columns(strings, 3), *_columns(dates, 4), *_columns(numbers, 5), *_columns(outside, 3),
+            *_columns(strings, 3), *_columns(dates, 4), *_columns(numbers, 6), *_columns(outside, 3),
             *_columns(deletes, 3),
         )  # fmt: skip
         return Packed(arguments, origin)

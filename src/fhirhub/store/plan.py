@@ -6,6 +6,7 @@ the plan of the first page, so the order stays when statistics change.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fhirhub.search.predicate import (
@@ -16,16 +17,15 @@ from fhirhub.search.predicate import (
     Keys,
     Not,
     Or,
-    Predicate,
     Present,
-    Quantity,
     Refers,
-    Span,
     Text,
     Updated,
 )
 from fhirhub.search.request import SearchRequest, Sort
+from fhirhub.search.rows import VALUE_BITS
 from fhirhub.store.predicates import Compiler
+from fhirhub.store.ranges import Condition, Range
 
 SELECTIVE = 5000.0
 """A driver with more rows than this is walked, not gathered, where there is a choice."""
@@ -44,17 +44,18 @@ class Plan:
     descending: bool = True
 
 
-def parts_of(where: Predicate) -> tuple[Predicate, ...]:
+def parts_of(where: Condition) -> tuple[Condition, ...]:
     """The conditions that must all hold, flattened."""
     if not isinstance(where, And):
         return (where,)
     return tuple(inner for part in where.parts for inner in parts_of(part))
 
 
-def choose(request: SearchRequest, compiler: Compiler, sort_date: int | None) -> Plan:
+def choose(
+    request: SearchRequest, parts: Sequence[Condition], compiler: Compiler, sort_date: int | None
+) -> Plan:
     """The plan of a first page; ``sort_date`` is the pid of the type's main date."""
     rt = compiler.number(request.type)
-    parts = parts_of(request.where)
     costs = [compiler.statistics.rows(part, rt, compiler.keys) for part in parts]
     driving = [n for n, part in enumerate(parts) if _can_drive(part, sort_date)]
     best = min(driving, key=costs.__getitem__, default=-1)
@@ -79,13 +80,13 @@ def choose(request: SearchRequest, compiler: Compiler, sort_date: int | None) ->
     return Plan("sort", best)
 
 
-def _can_drive(part: Predicate, sort_date: int | None) -> bool:
+def _can_drive(part: Condition, sort_date: int | None) -> bool:
     match part:
-        case Keys() | Refers() | Text() | Ids() | Chain() | Has() | Quantity():
+        case Keys() | Refers() | Text() | Ids() | Chain() | Has():
             return True
-        case Span(key, _):
+        case Range(_, key):
             # The main date is the order of every walk; as a driver of its own it would only repeat that.
-            return sort_date is None or key != sort_date << 49
+            return sort_date is None or key != sort_date << VALUE_BITS
         case Or(parts):
             return all(_can_drive(inner, None) for inner in parts)
         case And(parts):
@@ -95,19 +96,19 @@ def _can_drive(part: Predicate, sort_date: int | None) -> bool:
     raise TypeError(part)
 
 
-def _walk_kind(part: Predicate) -> str:
+def _walk_kind(part: Condition) -> str:
     if isinstance(part, Keys | Refers):
         return "token"
-    if isinstance(part, Span | Quantity) or (isinstance(part, Text) and part.match != "equals"):
+    if isinstance(part, Range) or (isinstance(part, Text) and part.match != "equals"):
         return "range"
     return "sort"
 
 
-def _newest_first(part: Predicate) -> bool:
-    return not isinstance(part, Text | Quantity)
+def _newest_first(part: Condition) -> bool:
+    return not isinstance(part, Text) and not (isinstance(part, Range) and part.table == "number")
 
 
-def _same_order(sort: Sort, part: Predicate) -> bool:
+def _same_order(sort: Sort, part: Condition) -> bool:
     """Is the index of ``part`` in the order of ``sort``? Only single-valued parameters could be, and dates of a
     type are the case that matters: birth dates and the like."""
-    return isinstance(part, Span) and part.key == sort.pid << 49
+    return isinstance(part, Range) and sort.kind == "date" and part.key == sort.pid << VALUE_BITS

@@ -19,21 +19,23 @@ from fhirhub.search.predicate import (
     Keys,
     Not,
     Or,
-    Predicate,
     Present,
-    Quantity,
     Refers,
-    Span,
     Text,
     Updated,
 )
 from fhirhub.search.rows import STRING_LENGTH, VALUE_BITS, VALUE_MASK
+from fhirhub.store.ranges import Condition, Range
 from fhirhub.store.statement import Arguments, partition
 from fhirhub.store.statistics import Statistics
 
 PROBES = 3
 """More alternatives than this are looked for in the resource's own key array instead of the token index."""
-TABLES = {Text: "string", Span: "date", Quantity: "number"}
+
+
+def table_of(where: Text | Range) -> str:
+    """The index table whose rows decide ``where``."""
+    return "string" if isinstance(where, Text) else where.table
 
 
 @dataclass(slots=True)
@@ -71,7 +73,7 @@ class Compiler:
 
     definitions: Definitions
     statistics: Statistics
-    keys: dict[Predicate, tuple[int, ...]]
+    keys: dict[Condition, tuple[int, ...]]
     """The reference keys of every Refers in the request; none if what it names does not exist."""
     arguments: Arguments = field(default_factory=Arguments)
     _aliases: int = 0
@@ -85,7 +87,7 @@ class Compiler:
         """The number of a resource type."""
         return self.definitions.type_number[type_]
 
-    def token_keys(self, where: Predicate) -> tuple[int, ...] | None:
+    def token_keys(self, where: Condition) -> tuple[int, ...] | None:
         """The keys of a predicate that token rows alone decide, else None."""
         if isinstance(where, Keys):
             return where.keys
@@ -93,14 +95,14 @@ class Compiler:
 
     # -- tests ------------------------------------------------------------------------------------------------
 
-    def test(self, where: Predicate, of: Candidate) -> str:
+    def test(self, where: Condition, of: Candidate) -> str:
         """A boolean expression: does the candidate fulfil ``where``?"""
         match where:
             case Keys() | Refers():
                 return self._test_keys(self.token_keys(where) or (), of)
-            case Text() | Span() | Quantity():
+            case Text() | Range():
                 row = self.alias()
-                table = TABLES[type(where)]
+                table = table_of(where)
                 return (
                     f"exists (select from {table}_{partition(of.rt)} {row} where {row}.rid = {of.rid}"
                     f" and {self.condition(where, row)})"
@@ -158,24 +160,21 @@ class Compiler:
 
     # -- conditions on rows of the ordered indexes ---------------------------------------------------------------
 
-    def condition(self, where: Text | Span | Quantity, row: str) -> str:
+    def condition(self, where: Text | Range, row: str) -> str:
         """What a row (alias ``row``) of the predicate's own table must fulfil, its key included."""
         if isinstance(where, Text):
             return f"{row}.key = {self.arguments.big(where.key)} and {self.text(where, row)}"
-        if isinstance(where, Span):
-            keys = self.arguments.bigs([where.key | n for n in range(4)])
-            bounds = self.bounds(where.bounds, {"lo": f"{row}.lo", "hi": f"{row}.hi"}, "bigint")
-            return f"{row}.key = any ({keys}) and {bounds}"
-        keys = self.arguments.bigs([where.key, where.key | 1])
-        return f"{row}.key = any ({keys}) and {self.quantity(where, row)}"
+        return f"{row}.key = any ({self.arguments.bigs(where.keys)}) and {self.range(where, row)}"
 
-    def quantity(self, where: Quantity, row: str) -> str:
-        """The bounds and the unit of a number row."""
+    def range(self, where: Range, row: str) -> str:
+        """The bounds and the unit of a date or number row."""
         columns = {"lo": f"{row}.lo", "hi": f"{row}.hi"}
-        bounds = self.bounds(where.bounds, columns, "double precision")
+        found = [self.bounds(bounds, columns, where.cast) for bounds in where.alternatives]
+        bounds = found[0] if len(found) == 1 else "(" + " or ".join(found) + ")"
         if where.unit is None:
             return bounds
-        return f"{bounds} and {row}.unit = {self.arguments.add(where.unit, 'integer')}"
+        unit = self.arguments.add(where.unit, "integer")
+        return f"{bounds} and ({row}.unit = {unit} or {row}.label = {unit})"
 
     def text(self, where: Text, row: str) -> str:
         """The comparison of a string row."""
@@ -200,7 +199,7 @@ class Compiler:
 
     # -- sets -------------------------------------------------------------------------------------------------
 
-    def rids(self, where: Predicate, rt: int) -> str:
+    def rids(self, where: Condition, rt: int) -> str:
         """A select of ``rid`` (repeats possible) of all resources of ``rt`` that fulfil ``where``."""
         row = self.alias()
         part = partition(rt)
@@ -208,8 +207,8 @@ class Compiler:
             case Keys() | Refers():
                 keys = self.arguments.bigs(list(self.token_keys(where) or ()))
                 return f"select {row}.rid from token_{part} {row} where {row}.key = any ({keys})"
-            case Text() | Span() | Quantity():
-                table = TABLES[type(where)]
+            case Text() | Range():
+                table = table_of(where)
                 return f"select {row}.rid from {table}_{part} {row} where {self.condition(where, row)}"
             case Ids(ids):
                 wanted = self.arguments.add(list(ids), "text[]")
@@ -239,7 +238,7 @@ class Compiler:
                 )
         return self._filtered(where, rt)
 
-    def _intersection(self, parts: tuple[Predicate, ...], rt: int) -> str:
+    def _intersection(self, parts: tuple[Condition, ...], rt: int) -> str:
         best = min(parts, key=lambda part: self.statistics.rows(part, rt, self.keys))
         others = [part for part in parts if part is not best]
         if not others:
@@ -249,7 +248,7 @@ class Compiler:
         tests = " and ".join(self.test(part, candidate) for part in others)
         return f"select {candidate.rid} from ({source}) as {candidate.alias}{candidate.join()} where {tests}"
 
-    def _filtered(self, where: Predicate, rt: int) -> str:
+    def _filtered(self, where: Condition, rt: int) -> str:
         """What no index answers: all resources of the type, each tested."""
         candidate = Candidate(self.alias(), rt, dated=True)
         test = self.test(where, candidate)

@@ -21,7 +21,7 @@ from unnest($1::smallint[], $2::text[]) with ordinality as k (rt, id, n)
 cross join lateral (select * from resource r where r.rt = k.rt and r.id = k.id offset 0) as r
 """
 
-VERSION = f"""
+VERSION = """
 select r.id, h.rid, h.version, h.updated, h.deleted, h.method, h.meta::text as meta, h.content::text as content
 from resource r
 cross join lateral (

@@ -12,14 +12,12 @@ from fhirhub.search.predicate import (
     Keys,
     Not,
     Or,
-    Predicate,
     Present,
-    Quantity,
     Refers,
-    Span,
     Text,
     Updated,
 )
+from fhirhub.store.ranges import Condition, Range
 from fhirhub.store.resolve import Fetch
 from fhirhub.store.statement import partition
 
@@ -63,7 +61,7 @@ class Statistics:
         """Token rows under ``key``."""
         return self.frequent.get(key, RARE)
 
-    def rows(self, where: Predicate, rt: int, keys: dict[Predicate, tuple[int, ...]]) -> float:
+    def rows(self, where: Condition, rt: int, keys: dict[Condition, tuple[int, ...]]) -> float:
         """Resources of ``rt`` that fulfil ``where``, roughly. ``keys`` are those of Refers, once resolved."""
         size = self.size(rt)
         match where:
@@ -73,8 +71,9 @@ class Statistics:
                 return sum(self.key(key) for key in keys[where])
             case Text(_, matching, text):
                 return size / 2 if matching == "contains" else max(size / 8.0 ** min(len(text), 6), 1.0)
-            case Span(_, bounds) | Quantity(_, bounds):
-                return size / (20 if len(bounds) > 1 else 3)
+            case Range():
+                lowest, highest = where.implied(0)
+                return size / (20 if lowest is not None and highest is not None else 3)
             case Ids(ids):
                 return float(len(ids))
             case And(parts):

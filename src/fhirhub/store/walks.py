@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fhirhub.search.predicate import Keys, Predicate, Quantity, Refers, Span, Text
+from fhirhub.search.predicate import Keys, Refers, Text
 from fhirhub.search.request import SearchRequest, Sort
 from fhirhub.search.rows import MAX_DATE, MIN_DATE, VALUE_BITS
-from fhirhub.store.pack import DAY, SPANS
-from fhirhub.store.plan import Plan, parts_of
-from fhirhub.store.predicates import TABLES, Candidate, Compiler
+from fhirhub.store.plan import Plan
+from fhirhub.store.predicates import Candidate, Compiler, table_of
+from fhirhub.store.ranges import SPANS, Bounds, Condition, Range
 from fhirhub.store.statement import partition
 
 CASTS = {"string": "text", "uri": "text", "date": "bigint", "number": "double precision",
@@ -32,6 +32,7 @@ class Walker:
 
     compiler: Compiler
     request: SearchRequest
+    parts: Sequence[Condition]
     plan: Plan
     sort_date: int | None
     position: Position | None
@@ -69,8 +70,8 @@ class Walker:
         direction = " desc" if self.down else ""
         return ", ".join(column + direction for column in columns)
 
-    def _others(self) -> list[Predicate]:
-        return [part for n, part in enumerate(parts_of(self.request.where)) if n != self.plan.driver]
+    def _others(self) -> list[Condition]:
+        return [part for n, part in enumerate(self.parts) if n != self.plan.driver]
 
     def _after(self, columns: Sequence[str], cast: str) -> str:
         """The keyset condition on (k0, rid) columns."""
@@ -106,7 +107,7 @@ class Walker:
         return legs[:1] if backward and not at_end else legs
 
     def _token_legs(self) -> list[str]:
-        driver = parts_of(self.request.where)[self.plan.driver]
+        driver = self.parts[self.plan.driver]
         keys = list(self.compiler.token_keys(driver) or ())
         candidate = Candidate("c", self.rt, dated=True)
         legs = []
@@ -149,67 +150,80 @@ class Walker:
         """What the conditions on the main date say about the date column: they shorten the walk, no more."""
         if self.sort_date is None:
             return []
-        key = self.sort_date << VALUE_BITS
-        arguments = self.compiler.arguments
         bounds: list[str] = []
-        for part in parts_of(self.request.where):
-            if not isinstance(part, Span) or part.key != key:
-                continue
-            for column, operator, value in part.bounds:
-                moment = int(value)
-                if operator in ("<", "<=", "="):
-                    bounds.append(f"{alias}.date <= {arguments.big(moment)}")
-                if operator in (">", ">=", "="):
-                    bounds.append(f"{alias}.date >= {self._earliest(key, column, moment)}")
+        for part in self.parts:
+            if isinstance(part, Range) and part.key == self.sort_date << VALUE_BITS:
+                _, highest = part.implied(0)
+                if highest is not None:
+                    bounds.append(f"{alias}.date <= {self.compiler.arguments.big(int(highest))}")
+                starts = [self._earliest(part.key, each) for each in part.alternatives]
+                known = [start for start in starts if start is not None]
+                if known and len(known) == len(starts):
+                    bounds.append(f"{alias}.date >= least({', '.join(known)})")
         return bounds
 
-    def _earliest(self, key: int, column: str, moment: int) -> str:
-        """The earliest start of what does not end before ``moment``: by the longest class of span there is."""
+    def _earliest(self, key: int, bounds: Bounds) -> str | None:
+        """The earliest start of what fulfils ``bounds``; None when they do not limit it.
+
+        Where they speak of the end, it depends on the longest class of span that any resource has.
+        """
         arguments = self.compiler.arguments
-        if column == "lo":
-            return arguments.big(moment)
+        starts = {column: value for column, operator, value in bounds if operator in (">", ">=", "=")}
+        if "lo" in starts:
+            return arguments.big(int(starts["lo"]))
+        if "hi" not in starts:
+            return None
+        end = int(starts["hi"])
         table = f"date_{partition(self.rt)}"
-        spans = [(3, MIN_DATE), (2, moment - SPANS[2]), (1, moment - SPANS[1])]
+        day, month, year, _ = SPANS["date"]
+        spans = [(3, MIN_DATE), (2, end - int(year)), (1, end - int(month))]
         cases = " ".join(
             f"when exists (select from {table} s where s.key = {arguments.big(key | n)})"
             f" then {arguments.big(max(start, MIN_DATE))}"
             for n, start in spans
         )
-        return f"(select case {cases} else {arguments.big(max(moment - DAY, MIN_DATE))} end)"
+        return f"(select case {cases} else {arguments.big(max(end - int(day), MIN_DATE))} end)"
 
     # -- by the value of the driver ------------------------------------------------------------------------------
 
     def _range_legs(self) -> list[str]:
-        driver = parts_of(self.request.where)[self.plan.driver]
-        assert isinstance(driver, Text | Span | Quantity)
-        column = "text" if isinstance(driver, Text) else "lo"
-        cast = {Text: "text", Span: "bigint", Quantity: "double precision"}[type(driver)]
-        table = f"{TABLES[type(driver)]}_{partition(self.rt)}"
-        keys = {Text: [0], Span: [0, 1, 2, 3], Quantity: [0, 1]}[type(driver)]
-        legs = []
-        for bit in keys:
-            candidate = Candidate("c", self.rt, dated=False)
-            wanted = [
-                f"c.key = {self.compiler.arguments.big(driver.key | bit)}",
-                self._range_condition(driver, "c"),
-                self._after((f"c.{column}", "c.rid"), cast),
-                self._first_only(driver, table, column),
-                *self._tests(candidate),
-            ]
-            legs.append(
-                f"select c.{column} as k0, c.rid from {table} c{candidate.join()}"
-                f" where {' and '.join(wanted)} order by {self._order([f'c.{column}', 'c.rid'])}"
-            )
-        return legs
-
-    def _range_condition(self, driver: Text | Span | Quantity, row: str) -> str:
+        driver = self.parts[self.plan.driver]
+        assert isinstance(driver, Text | Range)
+        table = f"{table_of(driver)}_{partition(self.rt)}"
         if isinstance(driver, Text):
-            return self.compiler.text(driver, row)
-        if isinstance(driver, Quantity):
-            return self.compiler.quantity(driver, row)
-        return self.compiler.bounds(driver.bounds, {"lo": f"{row}.lo", "hi": f"{row}.hi"}, "bigint")
+            condition = [
+                f"c.key = {self.compiler.arguments.big(driver.key)}",
+                self.compiler.text(driver, "c"),
+            ]
+            return [self._range_leg(driver, table, "text", "text", condition)]
+        return [
+            self._range_leg(driver, table, "lo", driver.cast, self._class_conditions(driver, key, span))
+            for key, span in zip(driver.keys, SPANS[driver.table], strict=True)
+        ]
 
-    def _first_only(self, driver: Text | Span | Quantity, table: str, column: str) -> str:
+    def _range_leg(
+        self, driver: Text | Range, table: str, column: str, cast: str, condition: list[str]
+    ) -> str:
+        candidate = Candidate("c", self.rt, dated=False)
+        after = self._after((f"c.{column}", "c.rid"), cast)
+        tests = self._tests(candidate)
+        wanted = [*condition, after, self._first_only(driver, table, column), *tests]
+        return (
+            f"select c.{column} as k0, c.rid from {table} c{candidate.join()}"
+            f" where {' and '.join(wanted)} order by {self._order([f'c.{column}', 'c.rid'])}"
+        )
+
+    def _class_conditions(self, driver: Range, key: int, span: float) -> list[str]:
+        add = self.compiler.arguments.add
+        found = [f"c.key = {add(key, 'bigint')}", self.compiler.range(driver, "c")]
+        lowest, highest = driver.implied(span)
+        if lowest is not None:
+            found.append(f"c.lo >= {add(lowest, driver.cast)}")
+        if highest is not None:
+            found.append(f"c.lo <= {add(highest, driver.cast)}")
+        return found
+
+    def _first_only(self, driver: Text | Range, table: str, column: str) -> str:
         """A resource with several matching values stands where the first of them does, and only there."""
         before = ">" if self.plan.descending else "<"
         return (
@@ -254,11 +268,10 @@ class Walker:
         return self.request.sort[0].descending if self.request.sort else True
 
     def _source(self) -> str:
-        parts = parts_of(self.request.where)
         if self.plan.driver < 0:
             part = partition(self.rt)
             return f"select r.rid from resource_{part} r where r.rt = {self.rt} and not r.deleted"
-        driver = parts[self.plan.driver]
+        driver = self.parts[self.plan.driver]
         one_key = isinstance(driver, Keys | Refers) and len(self.compiler.token_keys(driver) or ()) <= 1
         return f"select {'' if one_key else 'distinct '}rid from ({self.compiler.rids(driver, self.rt)}) as s"
 

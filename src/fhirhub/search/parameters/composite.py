@@ -15,7 +15,8 @@ from typing import Any
 from fhirhub.fhirpath.compile import Route, follow
 from fhirhub.search.parameters import date, number, quantity, reference, string, token
 from fhirhub.search.parameters.base import Context, Emit, Facet, Query, any_of, refuse, split, unescape
-from fhirhub.search.predicate import Keys, Or, Predicate, Quantity
+from fhirhub.search.parameters.token import NUL
+from fhirhub.search.predicate import And, Keys, Or, Predicate, Quantity
 from fhirhub.search.rows import STRING_LENGTH, Rows, hashed_key, range_key
 
 Values = Callable[[dict[str, Any], Context], list[Any]]
@@ -95,13 +96,21 @@ def _normalised(value: Any) -> str | None:
 
 def _add_ordered(kind: str, rows: Rows, key: int, found: Any, secret: bytes) -> None:
     if kind == "quantity":
-        quantity.add_rows(rows, key, found, secret)
+        quantity.add_row(rows, key, found, secret)
     elif kind == "number":
-        rows.numbers.add((key, *found, 0))
+        rows.numbers.add((key, *found, 0, 0))
     elif kind == "date":
         rows.dates.add((key, *found))
     else:
         rows.strings.add((key, found))
+
+
+def _whole(facet: Facet) -> bool:
+    """Whether the halves are elements of the resource itself, so that there is one pair at most.
+
+    Then the rows stand under the bare code alone, and a system is asked of the token parameter's own rows.
+    """
+    return all(not route.moves for route in facet.routes) and not facet.components[0].aliases
 
 
 def indexer(facet: Facet, secret: bytes) -> Emit | None:
@@ -117,6 +126,7 @@ def indexer(facet: Facet, secret: bytes) -> Emit | None:
     if kinds[1] not in ORDERED:
         return None
     kind, measured = kinds[1], _measured(facet.components[1])
+    plain_only = _whole(facet)
 
     def emit(value: Any, rows: Rows, context: Context) -> None:
         if type(value) is not dict:
@@ -125,6 +135,8 @@ def indexer(facet: Facet, secret: bytes) -> Emit | None:
         if not found:
             return
         for spelling in first(value, context):
+            if plain_only and spelling[0] != NUL:
+                continue
             rows.params.add(pid)
             key = range_key(pid, spelling, secret)
             for each in found:
@@ -157,7 +169,7 @@ def _triple_indexer(facet: Facet, first: Spellings, secret: bytes) -> Emit:
             first(value, context), starts(value, context), ends(value, context)
         ):
             rows.params.add(pid)
-            rows.numbers.add((range_key(pid, spelling, secret), start[0], end[1], 0))
+            rows.numbers.add((range_key(pid, spelling, secret), start[0], end[1], 0, 0))
 
     return emit
 
@@ -176,9 +188,14 @@ def _parse_one(facet: Facet, text: str, query: Query) -> Predicate:
         others = _second_spellings(facet, second, pieces[1], query)
         joined = (f"{one}${other}" for one, other in product(spellings, others))
         return Keys(tuple(hashed_key(facet.pid, each, query.secret) for each in joined))
-    keys = [range_key(facet.pid, spelling, query.secret) for spelling in spellings]
-    if not keys:
+    if not spellings:
         return Or(())
+    if len(components) == 2 and _whole(facet) and spellings[0][0] != NUL:
+        bare = NUL + unescape(split(pieces[0], "|")[-1])
+        own = Keys(tuple(hashed_key(components[0].pid, each, query.secret) for each in spellings))
+        key = range_key(facet.pid, bare, query.secret)
+        return And((own, _ordered(key, facet, second, pieces[1], query)))
+    keys = [range_key(facet.pid, spelling, query.secret) for spelling in spellings]
     if len(components) == 3:
         return any_of([_triple(key, facet, pieces, query) for key in keys])
     return any_of([_ordered(key, facet, second, pieces[1], query) for key in keys])

@@ -105,7 +105,7 @@ def indexer(pid: int, route: Route, secret: bytes) -> Emit | None:
         found = measure(value)
         if found is not None:
             rows.params.add(pid)
-            rows.numbers.add((key, *found, 0))
+            rows.numbers.add((key, *found, 0, 0))
 
     return emit
 

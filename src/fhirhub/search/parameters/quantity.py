@@ -1,8 +1,7 @@
 """Quantity parameters: https://hl7.org/fhir/R4/search.html#quantity
 
-Numbers with a unit. A row carries one unit as a 32-bit hash: the code, and where the printed unit differs
-from the code a second row for that, because ``5.4||mg`` asks for either. Units are compared as written, not
-converted.
+Numbers with a unit. A row carries the unit's code as a 32-bit hash, and the printed unit as another where it
+differs, because ``5.4||mg`` asks for either. Units are compared as written, not converted.
 """
 
 from __future__ import annotations
@@ -107,13 +106,12 @@ def measurer(type_name: str) -> Callable[[Any], Measured | None] | None:
     return _MEASURES.get(type_name)
 
 
-def add_rows(rows: Rows, key: int, measured: Measured, secret: bytes) -> None:
-    """The number rows of one measured value under ``key``."""
+def add_row(rows: Rows, key: int, measured: Measured, secret: bytes) -> None:
+    """The number row of one measured value under ``key``."""
     least, most, units = measured
-    if not units:
-        rows.numbers.add((key, least, most, NO_UNIT))
-    for unit in units:
-        rows.numbers.add((key, least, most, unit_hash(unit, secret)))
+    coded = unit_hash(units[0], secret) if units else NO_UNIT
+    printed = unit_hash(units[1], secret) if len(units) > 1 else NO_UNIT
+    rows.numbers.add((key, least, most, coded, printed))
 
 
 def indexer(pid: int, route: Route, secret: bytes) -> Emit | None:
@@ -127,7 +125,7 @@ def indexer(pid: int, route: Route, secret: bytes) -> Emit | None:
         found = measure(value)
         if found is not None:
             rows.params.add(pid)
-            add_rows(rows, key, found, secret)
+            add_row(rows, key, found, secret)
 
     return emit
 

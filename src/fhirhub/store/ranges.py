@@ -1,0 +1,114 @@
+"""Conditions on the ordered indexes as the store sees them.
+
+Alternatives on the rows of one key (``ge`` is "starts after, or ends after") are one condition on one row, not
+several searches. Rows of a key are filed in classes by their span, so that a bound on the end of an interval
+also bounds its start, by which the index is ordered.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fhirhub.search.predicate import And, Bound, Chain, Has, Not, Or, Predicate, Quantity, Span
+
+DAY = 86_400_000_000
+SPANS: dict[str, tuple[float, ...]] = {
+    "date": (DAY, 32 * DAY, 367 * DAY, math.inf),
+    "number": (0, math.inf),
+}
+"""Table -> the widest span of each class; a key's low bits name the class."""
+
+Bounds = tuple[Bound, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A row of ``table`` (date or number) under ``key`` that fulfils all bounds of any alternative."""
+
+    table: str
+    key: int
+    alternatives: tuple[Bounds, ...]
+    unit: int | None = None
+
+    @property
+    def keys(self) -> list[int]:
+        """The keys of all classes."""
+        return [self.key | n for n in range(len(SPANS[self.table]))]
+
+    @property
+    def cast(self) -> str:
+        """The SQL type of the bounds."""
+        return "bigint" if self.table == "date" else "double precision"
+
+    def implied(self, span: float) -> tuple[float | None, float | None]:
+        """The lowest and the highest start that a matching row no wider than ``span`` can have."""
+        lowest = [_lowest(bounds, span) for bounds in self.alternatives]
+        highest = [_highest(bounds) for bounds in self.alternatives]
+        return (
+            min((low for low in lowest if low is not None), default=None) if None not in lowest else None,
+            max((high for high in highest if high is not None), default=None)
+            if None not in highest
+            else None,
+        )
+
+
+Condition = Predicate | Range
+
+
+def _lowest(bounds: Bounds, span: float) -> float | None:
+    starts = [value for column, operator, value in bounds if column == "lo" and operator in (">", ">=", "=")]
+    ends = [value for column, operator, value in bounds if column == "hi" and operator in (">", ">=", "=")]
+    if math.isfinite(span):
+        # Whole microseconds stay whole: they do not fit a float.
+        starts += [value - (int(span) if isinstance(value, int) else span) for value in ends]
+    return max(starts, default=None)
+
+
+def _highest(bounds: Bounds) -> float | None:
+    return min((value for _, operator, value in bounds if operator in ("<", "<=", "=")), default=None)
+
+
+def date_key(key: int, lo: int, hi: int) -> int:
+    """The key of a date row: its low two bits tell the class of the span."""
+    span = hi - lo
+    return (key & ~3) | next(n for n, widest in enumerate(SPANS["date"]) if span <= widest)
+
+
+def number_key(key: int, lo: float, hi: float) -> int:
+    """The key of a number row: its low bit tells a range from a point."""
+    return (key & ~1) | (lo != hi)
+
+
+def fold(where: Condition) -> Condition:
+    """``where`` with its Spans and Quantities as Ranges, alternatives on the same rows made one."""
+    match where:
+        case Span(key, bounds):
+            return Range("date", key & ~3, (bounds,))
+        case Quantity(key, bounds, unit):
+            return Range("number", key & ~1, (bounds,), unit)
+        case And(parts):
+            return And(tuple(fold(part) for part in parts))
+        case Or(parts):
+            return _alternatives([fold(part) for part in parts])
+        case Not(part):
+            return Not(fold(part))
+        case Chain(pid, type_, part):
+            return Chain(pid, type_, fold(part))
+        case Has(type_, pid, part):
+            return Has(type_, pid, fold(part))
+    return where
+
+
+def _alternatives(parts: list[Condition]) -> Condition:
+    merged: dict[tuple[str, int, int | None], Range] = {}
+    others: list[Condition] = []
+    for part in parts:
+        if isinstance(part, Range):
+            same = (part.table, part.key, part.unit)
+            known = merged[same].alternatives if same in merged else ()
+            merged[same] = Range(part.table, part.key, known + part.alternatives, part.unit)
+        else:
+            others.append(part)
+    everything = (*merged.values(), *others)
+    return everything[0] if len(everything) == 1 else Or(everything)
