@@ -7,7 +7,7 @@ scope -> FhirRequest -> handler -> FhirResult -> two messages. What is not below
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -118,21 +118,6 @@ class Dispatcher:
             await send_result(send, result, body, shape, extra)
         finally:
             self.in_flight -= 1
-
-    @property
-    def checks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
-        """What must be well for the server to be ready, for the health addresses."""
-        return {"database": self._ping}
-
-    def gauges(self) -> Mapping[str, float]:
-        """Numbers of the moment, for the metrics."""
-        connections = self.hub.store.in_use if self.hub is not None else 0
-        return {"fhirhub_requests_in_flight": self.in_flight, "fhirhub_db_connections_in_use": connections}
-
-    async def _ping(self) -> None:
-        if self.hub is None:
-            raise Overloaded(Issue("transient", "The server is starting or stopping."))
-        await self.hub.store.ping()
 
     def _ready(self) -> Hub:
         if self.hub is None:
