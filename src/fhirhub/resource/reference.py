@@ -57,7 +57,7 @@ class Unclear:
     text: str
 
 
-_REFERENCE_PROPERTIES = frozenset(
+REFERENCE_PROPERTIES = frozenset(
     {"reference", "type", "identifier", "display", "extension", "id", "_reference", "_type", "_display"}
 )
 
@@ -128,7 +128,7 @@ def is_reference(node: dict[str, Any], path: Any) -> bool:
     ``DetectedIssue.reference`` and ``Expression.reference`` stand beside properties that no Reference has,
     ``Immunization.education.reference`` may stand alone and is told by its name.
     """
-    return _REFERENCE_PROPERTIES.issuperset(node) and (
+    return REFERENCE_PROPERTIES.issuperset(node) and (
         path is None or type(path[1]) is not int or path[0] is None or path[0][1] != "education"
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from fhirhub.definitions.tables import Definitions
 from fhirhub.fhirpath.compile import Move, Route, holds, truth
-from fhirhub.resource.reference import Literal, literals, parse
+from fhirhub.resource.reference import REFERENCE_PROPERTIES, Literal, parse
 from fhirhub.search.parameters import composite, date, number, quantity, reference, string, token, uri
 from fhirhub.search.parameters.base import Context, Emit, Facet
 from fhirhub.search.registry import Registry
@@ -154,17 +154,17 @@ class Extractor:
 
     def _add_others(self, document: dict[str, Any], rows: Rows, bases: tuple[str, ...]) -> None:
         """References that no search parameter covers stand under parameter 0: nothing may leave them dangling."""
-        known = {(type, id) for _, type, id in rows.references}
-        unknown = [text for text in _references(document) if tuple(text.split("/", 1)) not in known]
-        if not unknown:
-            return
-        for _, _, text in literals(document):
+        known = {f"{type}/{id}" for _, type, id in rows.references}
+        for text in _references(document):
+            if text in known:
+                continue
+            known.add(text)
             found = parse(text, bases)
             if isinstance(found, Literal) and found.type in self._definitions.type_number:
-                name = (found.type, found.id)
-                if name not in known:
+                name = f"{found.type}/{found.id}"
+                if name == text or name not in known:
                     known.add(name)
-                    rows.references.add((0, *name))
+                    rows.references.add((0, found.type, found.id))
 
     def _plan(self, type: str) -> _Plan:
         root = _Node()
@@ -191,23 +191,26 @@ class Extractor:
 
 
 def _references(document: dict[str, Any]) -> list[str]:
-    """Every string called ``reference`` that could be a literal one: quick, and too much rather than too little."""
+    """Every Reference.reference that could be a literal one; like :func:`literals`, without the paths."""
     found: list[str] = []
     stack = [document]
+    # What is bundled speaks of its own surroundings.
+    apart = "resource" if document.get("resourceType") == "Bundle" else ""
     while stack:
         node = stack.pop()
         for name, value in node.items():
             kind = type(value)
             if kind is dict:
-                stack.append(value)
+                if name != apart:
+                    stack.append(value)
             elif kind is list:
-                stack.extend([item for item in value if type(item) is dict])
+                if name != "education":
+                    stack.extend([item for item in value if type(item) is dict])
             elif (
                 name == "reference"
                 and kind is str
-                and value[:1] != "#"
                 and "?" not in value
-                and value[:4] != "urn:"
+                and REFERENCE_PROPERTIES.issuperset(node)
             ):
                 found.append(value)
     return found
