@@ -104,26 +104,27 @@ def requests() -> Iterator[dict[str, Any]]:
     chance = random.Random(SEED)
     made = bodies(chance)
     for _ in range(REQUESTS):
+        type = chance.choice(TYPES)
         path = chance.choice(
             [
-                chance.choice(TYPES),
-                f"{chance.choice(TYPES)}/{quote(chance.choice(NASTY), safe='')}",
-                f"{chance.choice(TYPES)}/{chance.choice(STEPS)}",
-                f"{chance.choice(TYPES)}/x/{chance.choice(STEPS)}",
+                *(type, type, f"{type}/x", f"{type}/_search", ""),
+                f"{type}/{quote(chance.choice(NASTY), safe='')}",
+                f"{type}/{chance.choice(STEPS)}",
+                f"{type}/x/{chance.choice(STEPS)}",
                 chance.choice(STEPS),
                 quote(chance.choice(NASTY), safe=""),
-                "",
             ]
         )
         query = "&".join(
             f"{quote(chance.choice(NAMES), safe=':')}={quote(chance.choice(NASTY), safe=':/')}"
             for _ in range(chance.randrange(3))
         )
-        headers = [(b"content-type", chance.choice(MEDIA).encode())] if chance.random() < 0.9 else []
-        for name in chance.sample(HEADERS, chance.randrange(3)):
+        media = MEDIA[0] if chance.random() < 0.6 else chance.choice(MEDIA)
+        headers = [(b"content-type", media.encode())] if chance.random() < 0.95 else []
+        for name in chance.sample(HEADERS, chance.choice((0, 0, 0, 1, 2))):
             value = chance.choice(NASTY).encode("utf-8", "surrogatepass")
             headers.append((name.encode(), bytes(byte for byte in value if byte not in (0, 10, 13))))
-        method = chance.choice(METHODS if chance.random() < 0.5 else ["GET", "POST", "PUT", "PATCH"])
+        method = chance.choice(METHODS if chance.random() < 0.15 else ["GET", "GET", "POST", "PUT", "PATCH"])
         body = next(made) if method in ("POST", "PUT", "PATCH", "DELETE") else b""
         yield {"method": method, "path": path, "query": query, "headers": headers, "body": body}
 
