@@ -47,10 +47,11 @@ class Server:
         watchdog.start()
         line = self.process.stdout.readline()
         watchdog.cancel()
-        if not line:
+        message = json.loads(line or "{}")
+        if "base" not in message:
             self.process.wait(timeout)
-            raise RuntimeError("the server did not start:\n" + "".join(self.log))
-        self.base = json.loads(line)["base"]
+            raise RuntimeError("the server did not start:\n" + message.get("error", "") + "".join(self.log))
+        self.base = message["base"]
         return self
 
     def _collect(self, process: subprocess.Popen[str]) -> None:

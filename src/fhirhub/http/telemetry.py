@@ -18,7 +18,7 @@ import orjson
 
 from fhirhub import logs
 from fhirhub.http.metrics import Counters
-from fhirhub.http.request import App, Receive, Scope, Send
+from fhirhub.http.request import App, Receive, Scope, Send, request_id
 from fhirhub.settings import Settings, is_loopback
 
 Check = Callable[[], Awaitable[None]]
@@ -141,6 +141,7 @@ class Telemetry:
             (b"content-type", media),
             (b"content-length", b"%d" % len(body)),
             (b"cache-control", b"no-store"),
+            (b"x-request-id", request_id(dict(scope["headers"]))),
         ]
         if status == 405:
             headers.append((b"allow", b"GET, HEAD"))

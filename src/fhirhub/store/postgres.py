@@ -21,7 +21,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
@@ -330,6 +330,9 @@ class Postgres:
                 raise PostgresError(f"Postgres (process {self._pid}) does not shut down.\n{self._tail()}")
             time.sleep(_POLL)
         self._process, self._pid = None, 0
+        if self._sockets.parent != self.home:
+            with suppress(OSError):
+                self._sockets.rmdir()
 
 
 @contextmanager
