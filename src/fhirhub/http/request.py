@@ -8,6 +8,7 @@ import re
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import lru_cache
+from itertools import count
 from typing import Any
 
 from fhirhub.errors import BadRequest, FhirError, Issue, TooLarge, UnsupportedMediaType
@@ -19,6 +20,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_HEADER = 8_192
+_PROCESS = os.urandom(8).hex().encode()
+_COUNT = count(1)
+"""New request ids: what names this process, then a number. They are names, not secrets."""
 BODY_SECONDS = 60.0
 """A body that has not arrived after this long is given up."""
 
@@ -65,7 +69,9 @@ def base_url(scheme: str, host: bytes, server: tuple[str, int | None] | None) ->
 def request_id(headers: Mapping[bytes, bytes]) -> bytes:
     """``X-Request-Id`` of the caller when it is a plain token of at most 64 characters, else a new one."""
     given = headers.get(b"x-request-id")
-    return given if given is not None and _TOKEN.fullmatch(given) else os.urandom(12).hex().encode()
+    if given is not None and _TOKEN.fullmatch(given):
+        return given
+    return b"%s%x" % (_PROCESS, next(_COUNT))
 
 
 async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
