@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from fhirhub.capability import Capability
 from fhirhub.definitions.tables import Definitions
@@ -34,6 +36,20 @@ class Limits:
     """Resources on one page of $everything."""
 
 
+class Turns:
+    """Locks by name for those who lost a race and try again: one after the other, so that each gets through."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, name: str) -> asyncio.Lock:
+        """The lock of ``name``; it lasts as long as somebody holds on to it."""
+        lock = self._locks.get(name)
+        if lock is None:
+            lock = self._locks[name] = asyncio.Lock()
+        return lock
+
+
 @dataclass(frozen=True, slots=True)
 class Hub:
     """The parts of a running server, handed to every handler."""
@@ -52,6 +68,7 @@ class Hub:
     """Interaction name -> its handler."""
     operations: Mapping[tuple[str, str | None, str], Handler]
     """(level: instance, type or system; resource type; operation name) -> its handler."""
+    turns: Turns = field(default_factory=Turns)
 
 
 Handler = Callable[[Hub, FhirRequest], Awaitable[FhirResult]]

@@ -150,6 +150,11 @@ CASES: dict[str, list[Step]] = {
             entry("POST", "Patient", patient(link=[{"other": {"reference": U2}, "type": "seealso"}]), U1),
             entry("POST", "Patient", patient(link=[{"other": {"reference": U1}, "type": "seealso"}]), U2)), "has": {"entry.#": 2}},
     ],
+    "links must lead to a permitted type": [
+        {"do": "POST ", "send": bundle(entry("POST", "Observation", observation(U1)), entry("POST", "Practitioner", {"resourceType": "Practitioner"}, U1)),
+         "status": 400, "issue": "Bundle.entry[0].resource.subject.reference"},
+        {"do": "POST ", "send": bundle(entry("POST", "Observation", observation(U1, performer=[{"reference": U1}])), entry("POST", "Patient", patient(), U1))},
+    ],
     "batch: each for itself": [
         {"do": "POST ", "send": batch(
             entry("PUT", "Patient/b1", patient(id="b1")),

@@ -98,14 +98,21 @@ def stale(request: FhirRequest, error: StaleBase) -> FhirError:
     return PreconditionFailed(Issue("conflict", text))
 
 
-async def persistent(attempt: Callable[[], Awaitable[T]]) -> T:
-    """``attempt``, made again from the start while others change the same resources in between; 409 in the end."""
-    for round in range(ATTEMPTS):
-        try:
-            return await attempt()
-        except StaleBase:
-            # Waiting longer each time, by chance, lets a crowd on one resource thin out.
-            await asyncio.sleep(random.random() * 0.002 * 2 ** min(round, 6))
+async def persistent(hub: Hub, name: str, attempt: Callable[[], Awaitable[T]]) -> T:
+    """``attempt``, made again from the start while others change the same resources in between; 409 in the end.
+
+    Those of this process who contend for ``name`` try again in turn; other processes are met by waiting a little.
+    """
+    try:
+        return await attempt()
+    except StaleBase:
+        pass
+    async with hub.turns.of(name):
+        for round in range(ATTEMPTS):
+            try:
+                return await attempt()
+            except StaleBase:
+                await asyncio.sleep(random.random() * 0.002 * 2 ** min(round, 6))
     raise Conflict(
         Issue("conflict", "The resource is being changed by others all the time; try again later.")
     )

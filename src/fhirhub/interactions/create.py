@@ -15,7 +15,7 @@ async def create(hub: Hub, request: FhirRequest) -> FhirResult:
     document = incoming(hub, request)
     if "if-none-exist" in request.headers:
         criteria = criteria_of_header(hub, request)
-        return await persistent(lambda: _unless_there(hub, request, document, criteria))
+        return await persistent(hub, criteria.text, lambda: _unless_there(hub, request, document, criteria))
     return await create_now(hub, request, document, hub.store)
 
 

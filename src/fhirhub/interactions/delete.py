@@ -28,7 +28,7 @@ async def delete(hub: Hub, request: FhirRequest) -> FhirResult:
             raise stale(request, error) from error
         return _deleted(request, [base], written[0].version)
 
-    return await persistent(attempt)
+    return await persistent(hub, f"{type}/{id}", attempt)
 
 
 def deletion(base: Stored, label: str = "") -> Change:
@@ -40,7 +40,7 @@ async def conditional_delete(hub: Hub, request: FhirRequest) -> FhirResult:
     """All matches are deleted together, or none when there are more than the server's limit."""
     assert request.type is not None
     criteria = criteria_of(hub, request.type, request.parameters, request.base)
-    return await persistent(lambda: _delete_matches(hub, request, criteria))
+    return await persistent(hub, criteria.text, lambda: _delete_matches(hub, request, criteria))
 
 
 async def _delete_matches(hub: Hub, request: FhirRequest, criteria: Criteria) -> FhirResult:

@@ -24,14 +24,14 @@ async def patch(hub: Hub, request: FhirRequest) -> FhirResult:
         base = living(await hub.store.read(type, id), type, id)
         return await _apply(hub, request, base, hub.store)
 
-    return await persistent(attempt)
+    return await persistent(hub, f"{type}/{id}", attempt)
 
 
 async def conditional_patch(hub: Hub, request: FhirRequest) -> FhirResult:
     """The one match is patched; none is a 404, more are a 412."""
     assert request.type is not None
     criteria = criteria_of(hub, request.type, request.parameters, request.base)
-    return await persistent(lambda: _patch_match(hub, request, criteria))
+    return await persistent(hub, criteria.text, lambda: _patch_match(hub, request, criteria))
 
 
 async def _patch_match(hub: Hub, request: FhirRequest, criteria: Criteria) -> FhirResult:

@@ -22,6 +22,7 @@ from fhirhub.interactions.criteria import Criteria, criteria_of_query, the_one
 from fhirhub.interactions.delete import deletable, deletion
 from fhirhub.interactions.entries import BREATH, Answered, answered, named, patch_of, request_of
 from fhirhub.interactions.patch import patched
+from fhirhub.interactions.targets import misdirected
 from fhirhub.interactions.update import taken, target_id
 from fhirhub.resource import json
 from fhirhub.resource.bundle import Entry, Plan, overlaps, plan
@@ -32,6 +33,8 @@ from fhirhub.store.records import Change, Page, Stored, Written
 from fhirhub.store.store import Session, Store
 
 Name = tuple[str, str]
+REFERENCES_TOGETHER = 8
+"""Conditional references that are looked up at a time."""
 
 
 @dataclass(slots=True)
@@ -85,7 +88,7 @@ async def transaction(hub: Hub, request: FhirRequest, document: dict[str, Any]) 
         current = fresh.pop() if fresh else json.parse(request.body)
         return await _attempt(hub, request, current)
 
-    return await persistent(attempt)
+    return await persistent(hub, "transaction", attempt)
 
 
 async def _attempt(hub: Hub, request: FhirRequest, document: dict[str, Any]) -> FhirResult:
@@ -123,6 +126,9 @@ async def _look_through(work: Work) -> None:
                 continue
             found = links.scan(entry.resource, work.plan.urls, entry.full_url)
             work.links[entry.index] = found
+            wrong = [*misdirected(hub.definitions, found, work.plan.urls)]
+            if wrong:
+                raise BadRequest(wrong)
             for _, _, text in found.conditional:
                 if text not in work.references:
                     type, _, query = text.partition("?")
@@ -160,13 +166,17 @@ async def _carry_out(work: Work, store: Store | Session) -> tuple[list[Change], 
 async def _conditional_references(work: Work, store: Store | Session) -> dict[str, str]:
     """Conditional reference -> ``Type/id``; 412 unless exactly one resource matches."""
     targets = {}
-    for text, criteria in work.references.items():
-        found = await the_one(store, criteria)
-        if found is None:
-            raise PreconditionFailed(
-                Issue("not-found", f"The conditional reference {text[:200]} matches nothing.", "Bundle.entry")
-            )
-        targets[text] = f"{found.type}/{found.id}"
+    # A session has one connection; the store has several, and answers several questions at a time.
+    step = REFERENCES_TOGETHER if isinstance(store, Store) else 1
+    texts = list(work.references)
+    for start in range(0, len(texts), step):
+        some = texts[start : start + step]
+        answers = await asyncio.gather(*(the_one(store, work.references[text]) for text in some))
+        for text, found in zip(some, answers, strict=True):
+            if found is None:
+                reason = f"The conditional reference {text[:200]} matches nothing."
+                raise PreconditionFailed(Issue("not-found", reason, "Bundle.entry"))
+            targets[text] = f"{found.type}/{found.id}"
     return targets
 
 

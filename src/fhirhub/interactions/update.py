@@ -31,7 +31,7 @@ async def update(hub: Hub, request: FhirRequest) -> FhirResult:
     async def attempt() -> FhirResult:
         return await replace_with(hub, request, document, await hub.store.read(type, id), hub.store)
 
-    return await persistent(attempt)
+    return await persistent(hub, f"{type}/{id}", attempt)
 
 
 async def replace_with(
@@ -52,7 +52,7 @@ async def conditional_update(hub: Hub, request: FhirRequest) -> FhirResult:
     assert request.type is not None
     criteria = criteria_of(hub, request.type, request.parameters, request.base)
     document = incoming(hub, request)
-    return await persistent(lambda: _update_match(hub, request, document, criteria))
+    return await persistent(hub, criteria.text, lambda: _update_match(hub, request, document, criteria))
 
 
 async def _update_match(hub: Hub, request: FhirRequest, document: Document, criteria: Criteria) -> FhirResult:
