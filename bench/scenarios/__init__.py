@@ -1,0 +1,80 @@
+"""One workload a file. Each takes the laboratory and the scale and returns its figures as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.load import Tally
+
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How long and how large: quick for every day, full for what is published."""
+
+    warm: float = 1.0
+    """Seconds of load that do not count."""
+    seconds: float = 4.0
+    """Seconds that count, for each measurement."""
+    rounds: int = 3
+    """Times that ours and the limit are measured in turn; the median counts."""
+    crud_seconds: float = 10.0
+    bundles: int = 40
+    """Patient bundles of the transaction import."""
+    memory_seconds: float = 60.0
+    patients: tuple[int, int] = (1000, 4000)
+    """The two sizes of the growth test."""
+    synthea: Path | None = None
+
+
+FULL = Scale(2.0, 15.0, 3, 60.0, 10_000, 600.0)
+
+
+@dataclass(slots=True)
+class Rounds:
+    """Several measurements of the same load."""
+
+    tallies: list[Tally] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def add(self, tally: Tally, cpu: float = 0.0) -> None:
+        """One more round; ``cpu`` is the processor time the server took for it, in seconds."""
+        self.tallies.append(tally)
+        self.cpu.append(cpu)
+
+    @property
+    def rate(self) -> float:
+        """The median rate."""
+        return median(tally.rate for tally in self.tallies)
+
+    def p50(self) -> float:
+        """The median p50 in milliseconds."""
+        return median(tally.percentile(0.5) for tally in self.tallies)
+
+    def summary(self) -> Figures:
+        """Medians over the rounds, with the range of the rates."""
+        rates = sorted(tally.rate for tally in self.tallies)
+        failures: dict[str, int] = {}
+        for tally in self.tallies:
+            for name, count in tally.failures.items():
+                failures[name] = failures.get(name, 0) + count
+        used = sum(self.cpu)
+        # Warm-up requests cost processor time, too, but are not counted: the figure is on the high side.
+        return {
+            "rps": round(self.rate, 1),
+            "rps_range": [round(rates[0], 1), round(rates[-1], 1)],
+            "p50_ms": round(self.p50(), 3),
+            "p95_ms": round(median(tally.percentile(0.95) for tally in self.tallies), 3),
+            "p99_ms": round(median(tally.percentile(0.99) for tally in self.tallies), 3),
+            "requests": sum(tally.count for tally in self.tallies),
+            **(
+                {"server_cpu_us": round(used / sum(tally.count for tally in self.tallies) * 1e6)}
+                if used
+                else {}
+            ),
+            **({"failures": failures} if failures else {}),
+        }
