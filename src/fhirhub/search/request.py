@@ -10,12 +10,18 @@ from fhirhub.search.predicate import And, Predicate
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """One ``_sort`` key: a parameter of the type (``pid``), or ``_id`` / ``_lastUpdated`` by ``code``."""
+    """One ``_sort`` key: a parameter of the type (``pid``), or ``_id`` / ``_lastUpdated`` by ``code``.
+
+    ``pids`` are the parameters whose ordered rows count (several where it is the union of others); ``paths``
+    (column, SQL/JSON path) lead to the values in the document where there are no such rows.
+    """
 
     code: str
     pid: int
     kind: str
     descending: bool
+    pids: tuple[int, ...] = ()
+    paths: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

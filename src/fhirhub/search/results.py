@@ -12,9 +12,9 @@ from fhirhub.definitions.tables import Definitions
 from fhirhub.search.filters import Filters, not_understood, suggestion
 from fhirhub.search.parameters.base import Alias, Facet, refuse, shortened, too_costly
 from fhirhub.search.parameters.special import ROWLESS
-from fhirhub.search.parameters.uri import ORDERED
 from fhirhub.search.registry import Registry
 from fhirhub.search.request import Include, SearchRequest, Sort
+from fhirhub.search.sorting import BY_DOCUMENT, ORDERED, document_paths
 
 MAX_COUNT = 1000
 """Resources on a page; more are not given at once, whatever is asked for."""
@@ -23,8 +23,6 @@ MAX_INCLUDES = 50
 MAX_CURSOR = 4096
 IGNORED = frozenset(("_format", "_pretty"))
 """Parameters of the HTTP layer, which may stand among the others."""
-SORTABLE = frozenset(("string", "date", "number", "quantity", "uri"))
-"""Kinds with ordered rows. Tokens and references are kept by hash, which has no order."""
 
 _COUNT = re.compile(r"\d{1,9}", re.ASCII)
 Apply = Callable[[SearchRequest, str, str], SearchRequest]
@@ -103,14 +101,14 @@ class Results:
 
     def _sort_key(self, type: str, code: str, descending: bool) -> Sort:
         facet = self._filters.facet(type, code)
-        base = facet
-        if len(facet.aliases) == 1 and facet.aliases[0].only is None:
-            base = self._registry.facet(facet.aliases[0].pid)
-        if code not in ROWLESS and not sortable(base):
-            served = ", ".join(code for code, each in self._registry.facets(type).items() if sortable(each))
-            text = f"sorting by {code} ({facet.kind}) is not served yet; sort by _id, _lastUpdated, {served}"
-            raise not_understood(f"{type}?_sort", text.rstrip(", "))
-        return Sort(code, base.pid, base.kind, descending)
+        if code not in ROWLESS and not sortable(facet):
+            text = f"{code} is of type {facet.kind}, which has no order; sort by something else"
+            raise not_understood(f"{type}?_sort", text)
+        paths = document_paths(facet)
+        pids = () if paths else tuple(dict.fromkeys(alias.pid for alias in facet.aliases))
+        if len(pids) == 1:
+            return Sort(code, pids[0], facet.kind, descending)
+        return Sort(code, facet.pid, facet.kind, descending, pids, paths)
 
     def include(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
         """``_include`` or ``_revinclude``, with or without ``:iterate``."""
@@ -170,10 +168,8 @@ class Results:
 
 
 def sortable(facet: Facet) -> bool:
-    """Whether ``facet`` has rows of its own with an order."""
-    if facet.kind not in SORTABLE or not facet.routes or len(facet.aliases) > 1:
-        return False
-    return facet.kind != "uri" or any(route.type_name in ORDERED for route in facet.routes)
+    """Whether resources can be put in the order of ``facet``."""
+    return facet.kind in ORDERED or facet.kind in BY_DOCUMENT
 
 
 def _includes(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fhirhub.search.predicate import Keys, Refers, Text
 from fhirhub.search.request import SearchRequest, Sort
-from fhirhub.search.rows import MAX_DATE, MIN_DATE, VALUE_BITS
+from fhirhub.search.rows import MAX_DATE, MIN_DATE, STRING_LENGTH, VALUE_BITS
 from fhirhub.store.plan import Plan
 from fhirhub.store.predicates import Candidate, Compiler, table_of
 from fhirhub.store.ranges import SPANS, Bounds, Condition, Range
@@ -282,17 +282,30 @@ class Walker:
             return f"{candidate.resource()}.updated"
         if sort.kind == "date" and sort.pid == self.sort_date:
             return f"nullif({candidate.resource()}.date, {MIN_DATE})"
+        if sort.paths:
+            return self._document_value(sort, candidate)
         table, column = {
-            "string": ("string", "text"), "uri": ("string", "text"), "date": ("date", "lo"),
-            "number": ("number", "lo"), "quantity": ("number", "lo"),
+            "string": ("string", "text"), "date": ("date", "lo"), "number": ("number", "lo"),
+            "quantity": ("number", "lo"),
         }[sort.kind]  # fmt: skip
-        key = sort.pid << VALUE_BITS
-        keys = self.compiler.arguments.bigs([key | n for n in range(4)])
+        keys = self.compiler.arguments.bigs(
+            [pid << VALUE_BITS | n for pid in sort.pids or (sort.pid,) for n in range(4)]
+        )
         function = "max" if sort.descending else "min"
         return (
             f"(select {function}(s.{column}) from {table}_{partition(self.rt)} s"
             f" where s.rid = c.rid and s.key = any ({keys}))"
         )
+
+    def _document_value(self, sort: Sort, candidate: Candidate) -> str:
+        """The first (or last) of the values in the document itself."""
+        row = candidate.resource()
+        values = " union all ".join(
+            f"select jsonb_path_query({row}.{column}, {self.compiler.arguments.add(path, 'text')}::jsonpath) as j"
+            for column, path in sort.paths
+        )
+        function = "max" if sort.descending else "min"
+        return f"(select {function}(left(j #>> '{{}}', {STRING_LENGTH}) collate \"C\") from ({values}) as x)"
 
     def _lexicographic(self, keys: list[tuple[str, bool, str]], backward: bool) -> str:
         """Strictly after the position, in the order of ``keys`` (or before it, backwards)."""
