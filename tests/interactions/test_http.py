@@ -97,6 +97,26 @@ async def test_xml_is_answered_when_asked_for(client: httpx.AsyncClient) -> None
     assert "<OperationOutcome" in failed.text
 
 
+async def test_a_binary_is_its_content_to_who_asks_for_that(client: httpx.AsyncClient) -> None:
+    made = await client.put("Binary/raw", content=b"\x89PNG", headers={"content-type": "image/png"})
+    assert made.status_code == 201 and made.json()["contentType"] == "image/png"
+    for accept in ("image/png", "image/*, text/plain"):
+        raw = await client.get("Binary/raw", headers={"accept": accept})
+        assert raw.status_code == 200 and raw.content == b"\x89PNG"
+        assert (
+            raw.headers["content-type"] == "image/png" and "sandbox" in raw.headers["content-security-policy"]
+        )
+    assert (await client.get("Binary/raw", headers={"accept": "application/pdf"})).status_code == 406
+    assert (await client.get("Binary/raw/_history", headers={"accept": "image/png"})).status_code == 406
+    assert (await client.get("Binary/none", headers={"accept": "image/png"})).json()[
+        "resourceType"
+    ] == "OperationOutcome"
+    resource = await client.get("Binary/raw")
+    assert resource.json()["data"] == "iVBORw=="
+    again = await client.put("Binary/raw", json=resource.json())
+    assert again.status_code == 200 and again.json()["meta"]["versionId"] == "1"
+
+
 async def test_pretty_is_indented(client: httpx.AsyncClient) -> None:
     await run(client, [SETUP])
     assert '\n  "id": "http"' in (await client.get("Patient/http?_pretty=true")).text

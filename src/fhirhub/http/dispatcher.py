@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from fhirhub.errors import FhirError, Issue, MethodNotAllowed, Overloaded, UnsupportedMediaType
+from fhirhub.errors import FhirError, Issue, MethodNotAllowed, NotAcceptable, Overloaded, UnsupportedMediaType
 from fhirhub.exchange import FhirRequest, FhirResult, Preferences
-from fhirhub.http import negotiation
+from fhirhub.http import binary, negotiation
 from fhirhub.http.cors import Cors
 from fhirhub.http.errors import result_of
 from fhirhub.http.request import (
@@ -104,11 +104,13 @@ class Dispatcher:
                 else:
                     query = scope["query_string"]
                     parameters = query_parameters(query) if query else ()
-                    shape = _shape(method, parameters, headers)
+                    shape = _shape(method, path, parameters, headers)
                     result, final = await self._answer(scope, path, parameters, receive, headers, hub)
                     if final is not parameters:
                         # A form may say, too, how it wants to be answered.
-                        shape = _shape(method, final, headers)
+                        shape = _shape(method, path, final, headers)
+                    if shape.format == negotiation.CONTENT:
+                        result = binary.content(scope[ROUTE], result, headers[b"accept"])
                 body = rendered(result, shape, hub.definitions)
             except Disconnected:
                 return
@@ -178,6 +180,11 @@ class Dispatcher:
         body = await read_body(receive, headers, hub.limits.body)
         if not body and (has_form or interaction == "operation"):
             return self._request(scope, route, parameters, headers, content_type="form" if has_form else "")
+        content = binary.wrapped(route, headers, body)
+        if content is not None:
+            return self._request(
+                scope, route, parameters, headers, content_type=negotiation.JSON, body=content
+            )
         format = negotiation.body_format(headers.get(b"content-type", b""))
         if (format == negotiation.FORM) != has_form or (
             format == negotiation.JSON_PATCH and interaction not in _PATCH
@@ -217,9 +224,18 @@ class Dispatcher:
         )
 
 
+def _accepted(method: str, path: str, accept: bytes) -> str:
+    try:
+        return negotiation.accepted(accept)
+    except NotAcceptable:
+        if binary.may_be_content(method, path):
+            return negotiation.CONTENT
+        raise
+
+
 def _error_body(result: FhirResult, shape: Shape, hub: Hub | None) -> tuple[Shape, bytes]:
     """The outcome in the format asked for; as JSON when that is what failed."""
-    if hub is not None and shape.format != negotiation.JSON:
+    if hub is not None and shape.format == negotiation.XML:
         with suppress(Exception):
             return shape, rendered(result, shape, hub.definitions)
     return replace(shape, format=negotiation.JSON, pretty=False), result.body
@@ -230,7 +246,7 @@ def _not_claimed(route: Route) -> MethodNotAllowed:
     return MethodNotAllowed(Issue("not-supported", text), headers={"Allow": "GET, HEAD, OPTIONS"})
 
 
-def _shape(method: str, parameters: Parameters, headers: Headers) -> Shape:
+def _shape(method: str, path: str, parameters: Parameters, headers: Headers) -> Shape:
     """The form of the answer: by ``_format`` before ``Accept``, ``_pretty`` and ``Accept-Encoding``."""
     pretty, format = False, None
     for name, value in parameters:
@@ -240,7 +256,7 @@ def _shape(method: str, parameters: Parameters, headers: Headers) -> Shape:
             pretty = value in _TRUE
     if format is None:
         accept = headers.get(b"accept")
-        format = negotiation.JSON if accept is None else negotiation.accepted(accept)
+        format = negotiation.JSON if accept is None else _accepted(method, path, accept)
     encoding = headers.get(b"accept-encoding")
     return Shape(
         format, pretty, encoding is not None and negotiation.gzip_accepted(encoding), method == "HEAD"

@@ -10,6 +10,8 @@ from fhirhub.exchange import Preferences
 JSON = "json"
 XML = "xml"
 FORM = "form"
+CONTENT = "content"
+"""What a Binary holds, as it is."""
 JSON_PATCH = "json-patch"
 
 _JSON_TYPES = frozenset({"application/fhir+json", "application/json", "text/json", "application/json+fhir"})
@@ -37,6 +39,11 @@ def _quality(parameters: dict[str, str]) -> float:
         return float(parameters.get("q", "1"))
     except ValueError:
         return 0.0
+
+
+def is_fhir(media: str) -> bool:
+    """Whether a media type (lower-case, without parameters) is one that resources are written in."""
+    return "/" in media and media in _FORMATS
 
 
 @lru_cache(maxsize=512)
