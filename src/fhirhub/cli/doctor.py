@@ -148,8 +148,8 @@ def _store(settings: Settings) -> Iterator[Finding]:
 async def _database(dsn: str) -> list[Finding]:
     connection = await migrate.connect(dsn)
     try:
-        version = connection.get_server_version()
-        findings = [Finding("database", "ok", f"PostgreSQL {version.major}.{version.minor} answers.")]
+        version = await connection.fetchval("select current_setting('server_version')")
+        findings = [Finding("database", "ok", f"PostgreSQL {version} answers.")]
         findings += [Finding("database", "failed", text) for text in await migrate.shortcomings(connection)]
         state = await migrate.state(connection)
         if state.due:

@@ -32,6 +32,7 @@ FATAL = 78
 """Exit code of a worker for which a new start would not help."""
 
 _BACKLOG = 2048
+_STATE = "fhirhub-state-"
 _TICK = 0.5
 _SHORT_LIFE = 2.0
 _LONGEST_PAUSE = 5.0
@@ -74,7 +75,7 @@ class Supervisor:
         instance = None if settings.database_url else embedded(settings)
         self._database = _Database(instance, settings.database_url)
         self._workers = [Worker(slot) for slot in range(settings.workers or min(os.cpu_count() or 1, 4))]
-        self._state = Path(tempfile.mkdtemp(prefix="fhirhub-state-"))
+        self._state = _state_folder()
         self._selector = selectors.DefaultSelector()
         self._alarm, self._wakeup = socket.socketpair()
         self._signals: list[int] = []
@@ -308,3 +309,16 @@ class Supervisor:
             if not database.instance.alive():
                 self._say("Postgres ended unexpectedly; it is started again.")
                 self._start_database()
+
+
+def _state_folder() -> Path:
+    """A folder for what the workers share; those that killed supervisors left behind go."""
+    for old in Path(tempfile.gettempdir()).glob(f"{_STATE}*"):
+        pid = old.name.removeprefix(_STATE).partition("-")[0]
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            shutil.rmtree(old, ignore_errors=True)
+        except (OSError, ValueError):
+            pass  # somebody else's
+    return Path(tempfile.mkdtemp(prefix=f"{_STATE}{os.getpid()}-"))
