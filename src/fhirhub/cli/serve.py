@@ -44,8 +44,13 @@ def serve(
         store = (
             "the database of FHIRHUB_DATABASE_URL" if chosen.database_url else f"embedded, {chosen.data_dir}"
         )
-        text = f"fhirhub serves {base}  (store: {store})"
-        answer({"event": "ready", "base": base, "store": store}, text, as_json)
+        lines = [
+            f"fhirhub serves {base}  (store: {store})",
+            f"  the API as a page:  {base.removesuffix('/fhir')}/docs",
+            f"  a line to paste:    curl -s '{base}/Patient?_count=3&_pretty=true'",
+            "  Ctrl-C stops it.",
+        ]
+        answer({"event": "ready", "base": base, "store": store}, "\n".join(lines), as_json)
 
     def say(text: str) -> None:
         sys.stderr.write(f"fhirhub: {text}\n")
