@@ -57,6 +57,13 @@ comment on table token is 'Exact values and references, in order of the main cli
 
 alter table token alter column key set statistics 2000;
 
+create table coding (
+    key bigint not null,
+    coding bigint not null,
+    primary key (key, coding)
+);
+comment on table coding is 'Which token keys stand for codings with a code (of any system) or of a system.';
+
 create table string (
     key bigint not null,
     rid bigint not null,

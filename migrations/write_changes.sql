@@ -11,6 +11,7 @@
 --   1 stale: change n is not based on the current version (detail: the current one, -1 none)
 --   2 missing: unit n refers to rid detail, which is absent or deleted
 --   3 in use: change n deletes a resource that rid detail, of type number version, refers to
+-- p_coding_*: pairs of the dictionary that the caller has not seen in it yet.
 -- A reference that no search parameter covers stands under parameter 0: its key is the rid of the target.
 create function write_changes(
     p_unit integer[], p_rid bigint[], p_rt smallint[], p_id text[], p_base integer[], p_method smallint[],
@@ -21,7 +22,8 @@ create function write_changes(
     p_number_n integer[], p_number_key bigint[], p_number_lo double precision[],
     p_number_hi double precision[], p_number_unit integer[], p_number_label integer[],
     p_ref_unit integer[], p_ref_rt smallint[], p_ref_rid bigint[],
-    p_delete_n integer[], p_delete_rt smallint[], p_delete_key bigint[]
+    p_delete_n integer[], p_delete_rt smallint[], p_delete_key bigint[],
+    p_coding_key bigint[], p_coding bigint[]
 ) returns table (problem smallint, n integer, version integer, updated bigint, changed boolean, detail bigint)
 language plpgsql as $$
 #variable_conflict use_column
@@ -168,6 +170,12 @@ begin
         where c.base < 0;
     end if;
 
+    if cardinality(p_coding_key) > 0 then
+        -- In one order for everybody, so that nobody waits in a circle.
+        insert into coding (key, coding)
+        select c.key, c.coding from unnest(p_coding_key, p_coding) as c (key, coding) order by c.key, c.coding
+        on conflict do nothing;
+    end if;
     if cardinality(p_string_n) > 0 then
         insert into string (key, rid, rt, text)
         select c.key, p_rid[c.n], p_rt[c.n], c.text

@@ -105,8 +105,9 @@ def matches(predicate: Predicate, subject: Subject, world: World | None = None) 
             return any(matches(part, subject, around) for part in parts)
         case Not(part):
             return not matches(part, subject, around)
-        case Keys(keys):
-            return not rows.tokens.isdisjoint(keys)
+        case Keys(keys, codes):
+            filed = {coding for umbrella, coding in rows.codings if umbrella in codes}
+            return not rows.tokens.isdisjoint(keys) or not rows.tokens.isdisjoint(filed)
         case Refers(pid, targets):
             return any((pid, type, id) in rows.references for type, id in targets)
         case Text(key):

@@ -13,9 +13,13 @@ Bound = tuple[str, str, int | float]
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Any of these hashed keys is among the token rows."""
+    """Any of these hashed keys is among the token rows, or any key that is filed under one of ``codes``.
+
+    ``codes`` name all codings with a code, whatever the system, or with a system, whatever the code.
+    """
 
     keys: tuple[int, ...]
+    codes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,4 @@ class Has:
     part: Predicate
 
 
-Predicate = (
-    Keys | Refers | Text | Span | Quantity | Present | Ids | Updated | And | Or | Not | Chain | Has
-)
+Predicate = Keys | Refers | Text | Span | Quantity | Present | Ids | Updated | And | Or | Not | Chain | Has

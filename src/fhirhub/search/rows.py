@@ -59,6 +59,9 @@ class Rows:
     """Everything the index holds of one resource version."""
 
     tokens: set[int] = field(default_factory=set)
+    codings: set[tuple[int, int]] = field(default_factory=set)
+    """(key of the code or the system alone, key of the coding): the few pairs there are stand in a dictionary, so
+    that a coding is one token row and not three."""
     references: set[tuple[int, str, str]] = field(default_factory=set)
     """(pid, target type, target id) of literal references inside this server."""
     strings: set[tuple[int, str]] = field(default_factory=set)

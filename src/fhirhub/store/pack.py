@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +12,10 @@ from fhirhub.store.ranges import date_key, number_key
 from fhirhub.store.records import METHODS, Change
 from fhirhub.store.resolve import Name
 
-ARGUMENTS = 32
+ARGUMENTS = 34
 CALL = "select * from write_changes(" + ", ".join(f"${n}" for n in range(1, ARGUMENTS + 1)) + ")"
+CODINGS = 200_000
+"""Pairs of the dictionary of codings that a process remembers."""
 METHOD_NUMBER = {method: number for number, method in enumerate(METHODS)}
 
 
@@ -27,6 +29,8 @@ class Unit:
     """rids of everything the unit changes or refers to."""
     placeholders: list[Name] = field(default_factory=list)
     """What the unit refers to although it does not exist (referential integrity off)."""
+    filled: Set[Name] = frozenset()
+    """What the unit creates where a placeholder stands."""
 
 
 @dataclass(slots=True)
@@ -34,6 +38,8 @@ class Packed:
     """The arguments of one call, and what the change numbers stand for."""
 
     arguments: tuple[Any, ...]
+    codings: set[tuple[int, int]]
+    """The pairs that the dictionary of codings will hold once this is committed."""
     origin: list[tuple[int, int]]
     """change number - 1 -> (unit number, position in the unit); position -1 for placeholders."""
 
@@ -47,6 +53,13 @@ class Packer:
         self._number = type_number
         self._referrers = referrers
         self._integrity = integrity
+        self._codings: set[tuple[int, int]] = set()
+
+    def learn(self, codings: set[tuple[int, int]]) -> None:
+        """These pairs are committed: they need not be written again."""
+        if len(self._codings) > CODINGS:
+            self._codings.clear()
+        self._codings |= codings
 
     def pack(self, units: Sequence[Unit]) -> Packed:
         """The arguments of one call for ``units``, which do not touch the same resources."""
@@ -59,6 +72,7 @@ class Packer:
         numbers: list[tuple[int, int, float, float, int, int]] = []
         outside: list[tuple[int, int, int]] = []
         deletes: list[tuple[int, int, int]] = []
+        codings: set[tuple[int, int]] = set()
         for u, unit in enumerate(units):
             own = {rid: True for rid in unit.rids}
             used: dict[int, str] = {}
@@ -70,6 +84,7 @@ class Packer:
                 if rows is not None:
                     date = rows.date
                     keys.extend(rows.tokens)
+                    codings |= rows.codings
                     for pid, type_, id_ in rows.references:
                         target = unit.names[type_, id_]
                         keys.append(pid << VALUE_BITS | target)
@@ -88,7 +103,8 @@ class Packer:
                     deletes.extend(
                         [(n, rt, pid << VALUE_BITS | rid) for pid, rt in self._referrers[change.type]]
                     )
-                heads.append(self._head(u, change, rid, date, len(keys), len(params)))
+                base = 0 if (change.type, change.id) in unit.filled else -1
+                heads.append(self._head(u, change, rid, base, date, len(keys), len(params)))
             for type_, id_ in unit.placeholders:
                 origin.append((u, -1))
                 heads.append(
@@ -97,16 +113,20 @@ class Packer:
                 )  # fmt: skip
             if self._integrity:
                 outside.extend([(u, self._number[type_], rid) for rid, type_ in used.items()])
+        codings -= self._codings
         head = _columns(heads, 11)
         arguments = (
             *head[:9], keys, head[9], params, head[10],
             *_columns(strings, 3), *_columns(dates, 4), *_columns(numbers, 6), *_columns(outside, 3),
-            *_columns(deletes, 3),
+            *_columns(deletes, 3), *_columns(list(codings), 2),
         )  # fmt: skip
-        return Packed(arguments, origin)
+        return Packed(arguments, codings, origin)
 
-    def _head(self, u: int, change: Change, rid: int, date: int, keys: int, params: int) -> tuple[Any, ...]:
-        base = -1 if change.base is None else change.base.version
+    def _head(
+        self, u: int, change: Change, rid: int, base: int, date: int, keys: int, params: int
+    ) -> tuple[Any, ...]:
+        """``base`` counts for what is new: 0 where a placeholder stands, else -1."""
+        base = base if change.base is None else change.base.version
         meta, content = split(change.document) if change.document is not None else (None, None)
         return (
             u, rid, self._number[change.type], change.id, base, METHOD_NUMBER[change.method], date,

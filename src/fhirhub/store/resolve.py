@@ -15,8 +15,9 @@ Name = tuple[str, str]
 RESOLVE = """
 select k.n, r.rid
 from unnest($1::smallint[], $2::text[]) with ordinality as k (rt, id, n)
-cross join lateral (select r.rid from resource r where r.rt = k.rt and r.id = k.id offset 0) as r
+cross join lateral (select r.rid, r.version from resource r where r.rt = k.rt and r.id = k.id offset 0) as r
 """
+PLACEHOLDERS = RESOLVE + "where r.version = 0"
 
 BLOCK = 1024
 
@@ -40,8 +41,11 @@ class Resolver:
                 del self._known[old]
         self._known[name] = rid
 
-    async def resolve(self, names: Iterable[Name], fetch: Fetch) -> dict[Name, int]:
-        """The rids of those of ``names`` that exist (placeholders and tombstones too)."""
+    async def resolve(self, names: Iterable[Name], fetch: Fetch, *, keep: bool = True) -> dict[Name, int]:
+        """The rids of those of ``names`` that exist (placeholders and tombstones too).
+
+        Inside a transaction that may yet be rolled back nothing is to be kept.
+        """
         found: dict[Name, int] = {}
         unknown: list[Name] = []
         for name in names:
@@ -54,8 +58,14 @@ class Resolver:
             rows = await fetch(RESOLVE, [self._number[t] for t, _ in unknown], [i for _, i in unknown])
             for n, rid in rows:
                 found[unknown[n - 1]] = rid
-                self.remember(unknown[n - 1], rid)
+                if keep:
+                    self.remember(unknown[n - 1], rid)
         return found
+
+    async def placeholders(self, names: Sequence[Name], fetch: Fetch) -> dict[Name, int]:
+        """The rids of those of ``names`` that are only referred to so far."""
+        rows = await fetch(PLACEHOLDERS, [self._number[t] for t, _ in names], [i for _, i in names])
+        return {names[n - 1]: rid for n, rid in rows}
 
 
 class RidSource:

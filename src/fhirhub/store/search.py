@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from fhirhub.definitions.tables import Definitions
-from fhirhub.search.predicate import And, Chain, Has, Not, Or, Refers
+from fhirhub.search.predicate import And, Chain, Has, Keys, Not, Or, Refers
 from fhirhub.search.request import SearchRequest
 from fhirhub.search.rows import VALUE_BITS
 from fhirhub.store.cursor import Sealer
@@ -29,6 +29,7 @@ INCLUDED = 1000
 """Resources that includes add to a page at most."""
 ROUNDS = 5
 """Times that ``:iterate`` goes on."""
+CODINGS = "select key, coding from coding where key = any ($1::bigint[])"
 ESTIMATE = 20_000.0
 """``_total=estimate`` counts exactly when it expects no more than this."""
 
@@ -48,7 +49,8 @@ class Asked:
     def is_empty(self) -> bool:
         """Whether nothing can match, whatever is stored."""
         return any(
-            (isinstance(part, Refers) and not self.keys[part]) or part == Or(()) for part in self.parts
+            (isinstance(part, Refers) and not self.keys[part]) or part in (Or(()), Keys(()))
+            for part in self.parts
         )
 
 
@@ -61,9 +63,12 @@ class Searcher:
     statistics: Statistics
     sealer: Sealer
 
-    async def search(self, request: SearchRequest, fetch: Fetch) -> Page:
-        """One page of ``request``. Raises BadRequest for a cursor that is not one of ours."""
-        asked = await self._asked(request, fetch)
+    async def search(self, request: SearchRequest, fetch: Fetch, *, keep: bool = True) -> Page:
+        """One page of ``request``. Raises BadRequest for a cursor that is not one of ours.
+
+        ``keep`` is False inside a transaction that may be rolled back.
+        """
+        asked = await self._asked(request, fetch, keep=keep)
         counting = request.summary == "count" or request.count == 0
         total = "accurate" if counting and request.total == "none" else request.total
         if asked.is_empty:
@@ -89,13 +94,19 @@ class Searcher:
 
     # -- what is referred to ---------------------------------------------------------------------------------
 
-    async def _asked(self, request: SearchRequest, fetch: Fetch) -> Asked:
+    async def _asked(self, request: SearchRequest, fetch: Fetch, *, keep: bool) -> Asked:
         where = fold(request.where)
+        codes = {code for each in leaves(where) if isinstance(each, Keys) for code in each.codes}
+        if codes:
+            codings: dict[int, list[int]] = {}
+            for code, coding in await fetch(CODINGS, list(codes)):
+                codings.setdefault(code, []).append(coding)
+            where = with_codings(where, codings)
         keys: dict[Condition, tuple[int, ...]] = {}
         refers = [each for each in leaves(where) if isinstance(each, Refers)]
         if refers:
             names: set[Name] = {name for each in refers for name in each.targets}
-            rids = await self.resolver.resolve(names, fetch)
+            rids = await self.resolver.resolve(names, fetch, keep=keep)
             for each in refers:
                 found = (rids[name] for name in each.targets if name in rids)
                 keys[each] = tuple((each.pid << VALUE_BITS) | rid for rid in found)
@@ -189,6 +200,24 @@ def leaves(where: Condition) -> Iterator[Condition]:
             yield from leaves(part)
         case _:
             yield where
+
+
+def with_codings(where: Condition, codings: dict[int, list[int]]) -> Condition:
+    """``where`` with the codings that the dictionary has for a code or a system in place of those."""
+    match where:
+        case Keys(keys, codes) if codes:
+            return Keys(tuple(dict.fromkeys((*keys, *(c for code in codes for c in codings.get(code, ()))))))
+        case And(parts):
+            return And(tuple(with_codings(part, codings) for part in parts))
+        case Or(parts):
+            return Or(tuple(with_codings(part, codings) for part in parts))
+        case Not(part):
+            return Not(with_codings(part, codings))
+        case Chain(pid, type_, part):
+            return Chain(pid, type_, with_codings(part, codings))
+        case Has(type_, pid, part):
+            return Has(type_, pid, with_codings(part, codings))
+    return where
 
 
 def _digest(request: SearchRequest) -> str:

@@ -20,7 +20,7 @@ from fhirhub.store.records import Change, HistoryPage, Page, Stored, Written
 from fhirhub.store.resolve import Resolver, RidSource
 from fhirhub.store.search import Searcher
 from fhirhub.store.statistics import Statistics
-from fhirhub.store.transact import Writer
+from fhirhub.store.transact import Lesson, Writer
 
 SECRETS = ("hash", "seal")
 """Names of the secrets of a store: one keys the hashes of the index, one seals cursors."""
@@ -47,6 +47,7 @@ class Session:
     def __init__(self, store: Store, connection: Connection) -> None:
         self._store = store
         self._connection = connection
+        self.lessons: list[Lesson] = []
 
     async def read(self, type_: str, id_: str) -> Stored | None:
         """The current version of one resource."""
@@ -58,11 +59,11 @@ class Session:
 
     async def search(self, request: SearchRequest) -> Page:
         """One page of a search, with what this session has written."""
-        return await self._store.searcher.search(request, self._connection.fetch)
+        return await self._store.searcher.search(request, self._connection.fetch, keep=False)
 
     async def write(self, changes: Sequence[Change]) -> list[Written]:
         """All of ``changes``, to be committed with the session."""
-        return await self._store.writer.write_within(changes, self._connection.fetch)
+        return await self._store.writer.write_within(changes, self._connection.fetch, self.lessons)
 
 
 class Store:
@@ -182,12 +183,14 @@ class Store:
             try:
                 for name in sorted(set(locks)):
                     await connection.fetch(LOCK, [name])
-                yield Session(self, connection)
+                session = Session(self, connection)
+                yield session
             except BaseException:
                 with suppress(Exception):
                     await transaction.rollback()
                 raise
             await transaction.commit()
+            self.writer.learn(session.lessons)
 
     async def fetch(self, sql: str, *args: Any) -> Sequence[Any]:
         """The rows of a statement of an administrator's command."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import asyncpg
 
 from fhirhub.errors import Issue
-from fhirhub.store.engine import Lane
+from fhirhub.store.engine import LOST, Lane
 from fhirhub.store.pack import CALL, Packer, Unit
 from fhirhub.store.records import Change, Dangling, Referenced, StaleBase, Written, missing_reference
 from fhirhub.store.resolve import Fetch, Name, Resolver, RidSource
@@ -23,12 +23,22 @@ RETRY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
 @dataclass(slots=True)
+class Lesson:
+    """What a commit makes true for good, to be remembered after it and not before."""
+
+    rids: dict[Name, int] = field(default_factory=dict)
+    codings: set[tuple[int, int]] = field(default_factory=set)
+
+
+@dataclass(slots=True)
 class Order:
     """One request waiting for its commit."""
 
     changes: Sequence[Change]
     done: asyncio.Future[list[Written]]
     attempts: int = 0
+    lessons: list[Lesson] | None = None
+    """Where to leave what was learned when the commit is somebody else's."""
 
 
 class Writer:
@@ -93,8 +103,7 @@ class Writer:
                 await self._apply(group, connection.fetch)
         except Exception as error:
             for order in group:
-                if not order.done.done():
-                    order.done.set_exception(error)
+                order.fail(error)
 
     async def _apply(self, group: list[Order], fetch: Fetch) -> None:
         """Write ``group``; whoever stands in the way of the others is answered first and left out."""
@@ -103,32 +112,48 @@ class Writer:
             packed = self._packer.pack([unit for _, unit in units])
             try:
                 rows = await fetch(CALL, *packed.arguments)
-            except (*RETRY, asyncpg.IntegrityConstraintViolationError, asyncpg.DataError) as error:
+            except LOST:
+                raise
+            except asyncpg.PostgresError as error:
                 await self._alone([order for order, _ in units], error, fetch)
                 return
             if rows and rows[0]["problem"]:
                 refused = await self._refusals([unit for _, unit in units], packed.origin, rows, fetch)
                 for number, error in refused.items():
-                    order = units[number][0]
-                    if not order.done.done():
-                        order.done.set_exception(error)
+                    units[number][0].fail(error)
                 units = [pair for number, pair in enumerate(units) if number not in refused]
                 continue
-            self._answer(units, packed.origin, rows)
+            lesson = Lesson(codings=packed.codings)
+            self._answer(units, packed.origin, rows, lesson)
+            within = units[0][0].lessons
+            if within is None:
+                self.learn([lesson])
+            else:
+                within.append(lesson)
             return
 
     async def _alone(self, orders: list[Order], error: asyncpg.PostgresError, fetch: Fetch) -> None:
         """The group failed as a whole: each order by itself, so that only the culprit fails."""
-        for order in orders:
-            order.attempts += 1
-            if len(orders) == 1 and isinstance(error, asyncpg.UniqueViolationError):
-                order.done.set_exception(StaleBase(_concurrent(order.changes[0])))
-            elif len(orders) == 1 and isinstance(error, asyncpg.DataError):
-                order.done.set_exception(Dangling(Issue("value", f"The database refused a value: {error}")))
-            elif order.attempts > LAST_ATTEMPT:
-                order.done.set_exception(StaleBase(_concurrent(order.changes[0])))
-            else:
+        if len(orders) > 1:
+            for order in orders:
                 await self._apply([order], fetch)
+            return
+        (order,) = orders
+        order.attempts += 1
+        if isinstance(error, RETRY) and order.attempts <= LAST_ATTEMPT:
+            await self._apply(orders, fetch)
+        elif isinstance(error, asyncpg.UniqueViolationError):
+            # Without integrity, somebody else may just have made the same placeholder.
+            if self._integrity or order.attempts > LAST_ATTEMPT:
+                order.fail(StaleBase(_concurrent(order.changes[0])))
+            else:
+                await self._apply(orders, fetch)
+        elif isinstance(error, RETRY):
+            order.fail(StaleBase(_concurrent(order.changes[0])))
+        elif isinstance(error, asyncpg.DataError):
+            order.fail(Dangling(Issue("value", f"The database refused a value: {error}")))
+        else:
+            order.fail(error)
 
     async def _prepare(self, group: list[Order], fetch: Fetch) -> list[tuple[Order, Unit]]:
         """rids for what is new and what is referred to; orders that refer to nothing are refused here."""
@@ -141,15 +166,20 @@ class Writer:
             if change.rows is not None
             for _, type_, id_ in change.rows.references
         }
-        found = await self._resolver.resolve(wanted, fetch) if wanted else {}
+        keep = group[0].lessons is None
+        found = await self._resolver.resolve(wanted, fetch, keep=keep) if wanted else {}
+        places = {} if self._integrity else await self._placeholders(group, fetch)
         units: list[tuple[Order, Unit]] = []
         for order in group:
-            rids = [change.base.rid if change.base else next(fresh) for change in order.changes]
+            rids = [
+                change.base.rid if change.base else places.get((change.type, change.id)) or next(fresh)
+                for change in order.changes
+            ]
             own = {(c.type, c.id): rid for c, rid in zip(order.changes, rids, strict=True)}
-            unit = Unit(order.changes, rids, own)
+            unit = Unit(order.changes, rids, own, filled=places.keys() & own.keys())
             missing = self._connect(unit, found)
             if missing and self._integrity:
-                order.done.set_exception(Dangling([missing_reference(t, i, at) for t, i, at in missing]))
+                order.fail(Dangling([missing_reference(t, i, at) for t, i, at in missing]))
                 continue
             if missing:
                 names = list(dict.fromkeys((t, i) for t, i, _ in missing))
@@ -158,6 +188,13 @@ class Writer:
                     unit.placeholders.append(name)
             units.append((order, unit))
         return units
+
+    async def _placeholders(self, group: list[Order], fetch: Fetch) -> dict[Name, int]:
+        """The rids of what is about to be created and has been referred to before."""
+        new = [
+            (c.type, c.id) for order in group for c in order.changes if c.base is None and c.method != "POST"
+        ]
+        return await self._resolver.placeholders(new, fetch) if new else {}
 
     def _connect(self, unit: Unit, found: dict[Name, int]) -> list[tuple[str, str, str]]:
         """Give every reference of ``unit`` its rid; returns those that lead nowhere."""
@@ -206,8 +243,19 @@ class Writer:
                 refused.setdefault(number, Referenced(_in_use(change, name)))
         return refused
 
+    def learn(self, lessons: Sequence[Lesson]) -> None:
+        """Remember what has been committed."""
+        for lesson in lessons:
+            self._packer.learn(lesson.codings)
+            for name, rid in lesson.rids.items():
+                self._resolver.remember(name, rid)
+
     def _answer(
-        self, units: list[tuple[Order, Unit]], origin: list[tuple[int, int]], rows: Sequence[asyncpg.Record]
+        self,
+        units: list[tuple[Order, Unit]],
+        origin: list[tuple[int, int]],
+        rows: Sequence[asyncpg.Record],
+        lesson: Lesson,
     ) -> None:
         answers: list[list[Written]] = [[] for _ in units]
         for row in sorted(rows, key=lambda row: row["n"]):
@@ -221,14 +269,19 @@ class Writer:
                 Written(change.type, change.id, rid, row["version"], row["updated"], row["changed"], created)
             )
             if change.base is None:
-                self._resolver.remember((change.type, change.id), rid)
+                lesson.rids[change.type, change.id] = rid
         for (order, _), answer in zip(units, answers, strict=True):
             if not order.done.done():
                 order.done.set_result(answer)
 
-    async def write_within(self, changes: Sequence[Change], fetch: Fetch) -> list[Written]:
-        """All of ``changes`` inside a database transaction that is already open on ``fetch``'s connection."""
-        order = Order(changes, asyncio.get_running_loop().create_future(), attempts=LAST_ATTEMPT)
+    async def write_within(
+        self, changes: Sequence[Change], fetch: Fetch, lessons: list[Lesson]
+    ) -> list[Written]:
+        """All of ``changes`` inside a database transaction that is already open on ``fetch``'s connection.
+
+        ``lessons`` collects what to :meth:`learn` when that has been committed.
+        """
+        order = Order(changes, asyncio.get_running_loop().create_future(), LAST_ATTEMPT, lessons)
         await self._apply([order], fetch)
         return await order.done
 

@@ -186,6 +186,8 @@ def test_what_is_no_token_is_refused(query: str) -> None:
 
 
 def test_rows_of_a_coding() -> None:
-    # any system, this system, any code of this system
-    assert len(rows(coded((LOINC, "1-1"))).tokens) == 3
-    assert len(rows(coded((None, "1-1"))).tokens) == 2
+    # one row; any system and any code of this system are pairs of the dictionary
+    assert len(rows(coded((LOINC, "1-1"))).tokens) == 1
+    assert len(rows(coded((LOINC, "1-1"))).codings) == 2
+    assert len(rows(coded((None, "1-1"))).tokens) == 1
+    assert len(rows(coded((None, "1-1"))).codings) == 1

@@ -144,10 +144,11 @@ def unescape(text: str) -> str:
 
 def any_of(parts: Sequence[Predicate]) -> Predicate:
     """Or, as plainly as it can be said: hashed keys come together in one Keys, and one part alone needs no Or."""
-    keys = [key for part in parts if isinstance(part, Keys) for key in part.keys]
+    hashed = [part for part in parts if isinstance(part, Keys)]
     others: list[Predicate] = [part for part in parts if not isinstance(part, Keys)]
-    if keys:
-        others.append(Keys(tuple(dict.fromkeys(keys))))
+    if hashed:
+        keys = dict.fromkeys(key for part in hashed for key in part.keys)
+        others.append(Keys(tuple(keys), tuple(dict.fromkeys(code for part in hashed for code in part.codes))))
     return others[0] if len(others) == 1 else Or(tuple(others))
 
 

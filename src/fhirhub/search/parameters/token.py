@@ -2,7 +2,8 @@
 
 A value is filed under its *spellings*: ``NUL code`` (any system), ``system|code`` (system empty when there is
 none) and ``system|`` (any code of the system). Elements without a system of their own (code, boolean, string,
-ContactPoint) have the first only; a query that names a system is answered from their required value set.
+ContactPoint) have the first only; a query that names a system is answered from their required value set. Codings
+have a row for the second only: which of those belong to a code or a system is kept once, in a dictionary.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ BARE = frozenset(
     "dateTime instant time ContactPoint".split()
 )
 """Types that carry no system."""
-SYSTEMATIC = frozenset(("Coding", "CodeableConcept", "Identifier"))
+CODED = frozenset(("Coding", "CodeableConcept"))
+SYSTEMATIC = CODED | {"Identifier"}
 _BOOLEAN_SYSTEMS = (
     "http://hl7.org/fhir/special-values",
     "http://terminology.hl7.org/CodeSystem/special-values",
@@ -83,12 +85,17 @@ def speller(type_name: str) -> Spell | None:
 
 
 @lru_cache(maxsize=16384)
-def _code_keys(pid: int, system: str | None, code: str | None, secret: bytes) -> tuple[int, ...]:
-    """The keys of a coded value; few distinct ones make up most of a record, hence the cache."""
-    spellings: list[str] = list(_pair(system, code))
-    if system:
-        spellings.append(system + "|")
-    return tuple(hashed_key(pid, spelling, secret) for spelling in spellings)
+def _code_keys(
+    pid: int, system: str | None, code: str | None, secret: bytes
+) -> tuple[int | None, tuple[tuple[int, int], ...]]:
+    """The key of a coding and its pairs of the dictionary; few distinct ones make up most of a record, hence the
+    cache.
+    """
+    if not code:
+        return (hashed_key(pid, system + "|", secret) if system else None), ()
+    exact = hashed_key(pid, f"{system or ''}|{code}", secret)
+    umbrellas = [NUL + code] + ([system + "|"] if system else [])
+    return exact, tuple((hashed_key(pid, umbrella, secret), exact) for umbrella in umbrellas)
 
 
 def _coding_indexer(pid: int, secret: bytes) -> Emit:
@@ -97,7 +104,10 @@ def _coding_indexer(pid: int, secret: bytes) -> Emit:
             system, code = value.get("system"), value.get("code")
             rows.params.add(pid)
             if (system is None or type(system) is str) and (code is None or type(code) is str):
-                rows.tokens.update(_code_keys(pid, system, code, secret))
+                key, pairs = _code_keys(pid, system, code, secret)
+                if key is not None:
+                    rows.tokens.add(key)
+                    rows.codings.update(pairs)
 
     return emit
 
@@ -220,5 +230,9 @@ def parse(facet: Facet, modifier: str | None, values: Sequence[str], query: Quer
             spellings.append(_of_type(facet, text))
         else:
             spellings.extend(query_spellings(facet.routes, facet.expression, text, query))
-    keys = Keys(tuple(dict.fromkeys(hashed_key(facet.pid, spelling, query.secret) for spelling in spellings)))
-    return negated(keys) if modifier == "not" else keys
+    keys = dict.fromkeys(hashed_key(facet.pid, spelling, query.secret) for spelling in spellings)
+    coded = any(route.type_name in CODED for route in facet.routes)
+    open_ended = (each for each in spellings if coded and (each[0] == NUL or each[-1] == "|"))
+    codes = dict.fromkeys(hashed_key(facet.pid, each, query.secret) for each in open_ended)
+    found = Keys(tuple(keys), tuple(codes))
+    return negated(found) if modifier == "not" else found
