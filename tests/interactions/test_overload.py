@@ -93,7 +93,6 @@ async def test_the_referential_integrity_can_be_off(settings: Settings) -> None:
         assert (await client.get("Observation?subject=Patient/x")).json()["entry"]
 
 
-@pytest.mark.xfail(reason="the store does not fill a placeholder yet", strict=True)
 async def test_what_was_referred_to_can_be_written_later(settings: Settings) -> None:
     lenient = replace(settings, referential_integrity=False)
     async with running(create_app(lenient)) as app, client_of(app) as client:

@@ -11,12 +11,19 @@ import asyncpg
 from fhirhub.errors import Issue
 from fhirhub.store.engine import LOST, Lane
 from fhirhub.store.pack import CALL, Packer, Unit
-from fhirhub.store.records import Change, Dangling, Referenced, StaleBase, Written, missing_reference
+from fhirhub.store.records import Change, Dangling, Referenced, StaleBase, Stored, Written, missing_reference
 from fhirhub.store.resolve import Fetch, Name, Resolver, RidSource
 
 GROUP = 256
 """Changes that units sharing a commit have together, at most (one unit may be larger)."""
 
+PLACEHOLDERS = """
+select k.n, r.rid
+from unnest($1::smallint[], $2::text[]) with ordinality as k (rt, id, n)
+cross join lateral (
+    select r.rid from resource r where r.rt = k.rt and r.id = k.id and r.version = 0 offset 0
+) as r
+"""
 LAST_ATTEMPT = 5
 STALE, MISSING, IN_USE = 1, 2, 3
 RETRY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
@@ -60,6 +67,7 @@ class Writer:
         self._resolver = resolver
         self._rids = rids
         self._types = types
+        self._number = {type_: number for number, type_ in enumerate(types, 1)}
         self._integrity = integrity
         self._flights = flights
         self._pending: list[Order] = []
@@ -157,6 +165,7 @@ class Writer:
 
     async def _prepare(self, group: list[Order], fetch: Fetch) -> list[tuple[Order, Unit]]:
         """rids for what is new and what is referred to; orders that refer to nothing are refused here."""
+        await self._fill_placeholders(group, fetch)
         new = [c for order in group for c in order.changes if c.base is None]
         fresh = iter(await self._rids.take(len(new), fetch) if new else ())
         wanted = {
@@ -195,6 +204,16 @@ class Writer:
             (c.type, c.id) for order in group for c in order.changes if c.base is None and c.method != "POST"
         ]
         return await self._resolver.placeholders(new, fetch) if new else {}
+
+    async def _fill_placeholders(self, group: list[Order], fetch: Fetch) -> None:
+        """What others already refer to has a row: a resource that the caller names may have to take its place."""
+        named = [c for order in group for c in order.changes if c.base is None and c.method != "POST"]
+        if not named:
+            return
+        numbers = [self._number[change.type] for change in named]
+        for n, rid in await fetch(PLACEHOLDERS, numbers, [change.id for change in named]):
+            change = named[n - 1]
+            change.base = Stored(change.type, change.id, rid, 0, 0, True, "PUT", None, None)
 
     def _connect(self, unit: Unit, found: dict[Name, int]) -> list[tuple[str, str, str]]:
         """Give every reference of ``unit`` its rid; returns those that lead nowhere."""
