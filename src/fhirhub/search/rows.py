@@ -27,7 +27,7 @@ STRING_LENGTH = 200
 """Normalised strings are indexed up to this many characters."""
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def hash49(value: str, secret: bytes) -> int:
     """The 49-bit keyed hash of ``value``."""
     digest = blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8, key=secret).digest()

@@ -14,7 +14,7 @@ from fhirhub.store.resolve import Name
 
 ARGUMENTS = 34
 CALL = "select * from write_changes(" + ", ".join(f"${n}" for n in range(1, ARGUMENTS + 1)) + ")"
-CODINGS = 200_000
+CODINGS = 50_000
 """Pairs of the dictionary of codings that a process remembers."""
 METHOD_NUMBER = {method: number for number, method in enumerate(METHODS)}
 

@@ -25,7 +25,7 @@ BLOCK = 1024
 class Resolver:
     """Remembers rids: they never change, so remembering is safe; whether a resource lives is asked elsewhere."""
 
-    def __init__(self, type_number: dict[str, int], capacity: int = 200_000) -> None:
+    def __init__(self, type_number: dict[str, int], capacity: int = 60_000) -> None:
         self._number = type_number
         self._capacity = capacity
         self._known: dict[Name, int] = {}
