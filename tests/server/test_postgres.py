@@ -166,6 +166,14 @@ def test_an_unreachable_folder_is_refused_with_advice(home: Path, request: pytes
         instance(home, request, as_root="account").start()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can prepare a folder of somebody else")
+def test_a_prepared_socket_folder_is_refused(home: Path, request: pytest.FixtureRequest) -> None:
+    (home / "run").mkdir(parents=True)
+    os.chown(home / "run", 65534, 65534)
+    with pytest.raises(PostgresError, match="somebody else"):
+        instance(home, request).start()
+
+
 def test_data_of_another_version_is_refused(home: Path, request: pytest.FixtureRequest) -> None:
     postgres = instance(home, request)
     (home / "postgres").mkdir(parents=True)

@@ -280,8 +280,7 @@ class Postgres:
         False when the backends of a killed predecessor are still on their way out: try again. Raises
         PostgresError for every other failure, with the end of the log.
         """
-        _make_folder(self._sockets)
-        programs.give(self._sockets)
+        _make_socket_folder(self._sockets, programs)
         if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
             self.log.replace(self.log.with_suffix(".log.1"))
         options = ["-D", str(self.data), "-k", str(self._sockets), "-p", str(_PORT)]
@@ -370,11 +369,22 @@ def _socket_folder(home: Path) -> Path:
 
 
 def _make_folder(path: Path) -> None:
-    """A folder for its owner only. Refuses one that somebody else prepared at that place."""
+    """A folder for its owner only."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise PostgresError(f"The folder {path} cannot be written to; set FHIRHUB_DATA_DIR to one that can.")
+
+
+def _make_socket_folder(path: Path, programs: Programs) -> None:
+    """The folder of the socket: whoever may enter it is trusted. Refuses one that somebody else prepared."""
+    path.mkdir(mode=0o700, exist_ok=True)
     state = path.lstat()
-    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.geteuid() != 0:
-        raise PostgresError(f"{path} is not a folder of ours.")
+    if not stat.S_ISDIR(state.st_mode) or state.st_uid not in (os.geteuid(), programs.uid):
+        raise PostgresError(
+            f"{path} belongs to somebody else, and nobody else may hold our socket; remove it."
+        )
+    path.chmod(0o700)
+    programs.give(path)
 
 
 def _exists(pid: int) -> bool:
