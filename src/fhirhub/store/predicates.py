@@ -147,7 +147,7 @@ class Compiler:
         return (
             f"exists (select from (select k & {VALUE_MASK} as rid from unnest({of.resource()}.keys) as k"
             f" where k >= {first} and k < {last}) as {target.alias}{target.join()}"
-            f" where {row}.rt = {target.rt} and {inner})"
+            f" where {row}.rt = {target.rt} and not {row}.deleted and {inner})"
         )
 
     def _test_has(self, where: Has, of: Candidate) -> str:
@@ -230,11 +230,16 @@ class Compiler:
             case Has(type_, pid, inner):
                 source = self.number(type_)
                 first, last = pid << VALUE_BITS, (pid + 1) << VALUE_BITS
+                target = self.alias()
+                # The reference may lead to other types, too, and to what is gone.
                 return (
-                    f"select k & {VALUE_MASK} as rid from ({self.rids(inner, source)}) as {row}"
+                    f"select {target}.rid from (select distinct k & {VALUE_MASK} as rid"
+                    f" from ({self.rids(inner, source)}) as {row}"
                     f" cross join lateral (select r.keys from resource_{partition(source)} r"
                     f" where r.rid = {row}.rid offset 0) as r cross join unnest(r.keys) as k"
-                    f" where k >= {first} and k < {last}"
+                    f" where k >= {first} and k < {last}) as {row} cross join lateral (select r.rid"
+                    f" from resource_{part} r where r.rid = {row}.rid and r.rt = {rt} and not r.deleted"
+                    f" offset 0) as {target}"
                 )
         return self._filtered(where, rt)
 

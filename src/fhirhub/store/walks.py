@@ -156,33 +156,30 @@ class Walker:
                 _, highest = part.implied(0)
                 if highest is not None:
                     bounds.append(f"{alias}.date <= {self.compiler.arguments.big(int(highest))}")
-                starts = [self._earliest(part.key, each) for each in part.alternatives]
+                starts = [_start(each) for each in part.alternatives]
                 known = [start for start in starts if start is not None]
                 if known and len(known) == len(starts):
-                    bounds.append(f"{alias}.date >= least({', '.join(known)})")
+                    earliest = ", ".join(self._earliest(part.key, *start) for start in known)
+                    bounds.append(f"{alias}.date >= least({earliest})")
         return bounds
 
-    def _earliest(self, key: int, bounds: Bounds) -> str | None:
-        """The earliest start of what fulfils ``bounds``; None when they do not limit it.
+    def _earliest(self, key: int, column: str, moment: int) -> str:
+        """The earliest start of what starts (``lo``) or ends (``hi``) at ``moment`` or later.
 
-        Where they speak of the end, it depends on the longest class of span that any resource has.
+        Where it ends then, that depends on the longest class of span that any resource has.
         """
         arguments = self.compiler.arguments
-        starts = {column: value for column, operator, value in bounds if operator in (">", ">=", "=")}
-        if "lo" in starts:
-            return arguments.big(int(starts["lo"]))
-        if "hi" not in starts:
-            return None
-        end = int(starts["hi"])
+        if column == "lo":
+            return arguments.big(moment)
         table = f"date_{partition(self.rt)}"
         day, month, year, _ = SPANS["date"]
-        spans = [(3, MIN_DATE), (2, end - int(year)), (1, end - int(month))]
+        spans = [(3, MIN_DATE), (2, moment - int(year)), (1, moment - int(month))]
         cases = " ".join(
             f"when exists (select from {table} s where s.key = {arguments.big(key | n)})"
             f" then {arguments.big(max(start, MIN_DATE))}"
             for n, start in spans
         )
-        return f"(select case {cases} else {arguments.big(max(end - int(day), MIN_DATE))} end)"
+        return f"(select case {cases} else {arguments.big(max(moment - int(day), MIN_DATE))} end)"
 
     # -- by the value of the driver ------------------------------------------------------------------------------
 
@@ -323,6 +320,12 @@ class Walker:
             )
             equal.append(f"{expression} = {place}")
         return "(" + " or ".join(f"({each})" for each in alternatives) + ")"
+
+
+def _start(bounds: Bounds) -> tuple[str, int] | None:
+    """(column, moment): what fulfils ``bounds`` starts or ends then or later; None when they leave that open."""
+    starts = {column: int(value) for column, operator, value in bounds if operator in (">", ">=", "=")}
+    return next(((column, starts[column]) for column in ("lo", "hi") if column in starts), None)
 
 
 def _special_cast(sort: Sort) -> str:
