@@ -91,6 +91,8 @@ def _period(value: Any) -> Interval | None:
     start, end = _moment(value.get("start")), _moment(value.get("end"))
     if start is None and end is None:
         return None
+    if start and end and start[0] > end[1]:  # against per-1; the index relies on start before end
+        start, end = end, start
     return (start[0] if start else MIN_DATE), (end[1] if end else MAX_DATE)
 
 

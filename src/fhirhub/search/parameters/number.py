@@ -75,6 +75,8 @@ def limits(value: Any) -> Interval | None:
     most = as_float(high.get("value")) if type(high) is dict else None
     if least is None and most is None:
         return None
+    if least is not None and most is not None and least > most:  # against rng-2; the index relies on the order
+        least, most = most, least
     return (-math.inf if least is None else least), (math.inf if most is None else most)
 
 
