@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from fhirhub.cli.common import JSON, answer, settings
-from fhirhub.jobs.load.coordinator import Import, ImportFailed, Progress, Summary, cores
+from fhirhub.jobs.demo.practice import practice
+from fhirhub.jobs.load.coordinator import Import, Progress, Summary, cores
 from fhirhub.jobs.load.items import Order
 from fhirhub.jobs.load.sources import Source, discover
-from fhirhub.settings import Settings
+from fhirhub.resource.json import dumps
+from fhirhub.settings import Settings, SettingsError
 from fhirhub.store import journal, migrate
 from fhirhub.store.postgres import database
 
@@ -31,9 +33,10 @@ EVERY = 2.0
 
 @app.command("import")
 def import_(
-    paths: Annotated[list[Path], typer.Argument(help="Files, archives and folders.", show_default=False)],
+    paths: Annotated[list[Path] | None, typer.Argument(help="Files, archives and folders.", show_default=False)] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes.  [default: one per core]", min=1, max=64)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Validate and report; write nothing.")] = False,
+    demo: Annotated[bool, typer.Option("--demo", help="Load the demo practice, if the store is empty.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Take in files that were taken in before, too.")] = False,
     errors: Annotated[Path, typer.Option(help="Where refused resources are listed, as NDJSON.")] = Path("fhirhub-import-errors.ndjson"),
     as_json: bool = JSON,
@@ -44,12 +47,18 @@ def import_(
     started again; what was taken in is not taken twice.
     """
     chosen = settings().settings
-    sources = discover(paths)
-    count = workers or cores()
-    try:
-        summary = take_in(chosen, sources, workers=count, dry_run=dry_run, again=again, errors=errors)
-    except ImportFailed as error:
-        raise click.ClickException(str(error)) from None
+    if bool(paths) == demo:
+        raise SettingsError("Name what to import: files, archives or folders; or --demo.")
+    options: dict[str, Any] = {
+        "workers": workers or cores(),
+        "dry_run": dry_run,
+        "again": again,
+        "errors": errors,
+    }
+    summary = load_demo(chosen, **options) if demo else take_in(chosen, discover(paths or ()), **options)
+    if summary is None:
+        answer({"resources": 0}, "The store is not empty: the demo practice was not loaded.", as_json)
+        return
     result = {
         "dryRun": dry_run,
         "files": summary.files,
@@ -80,6 +89,19 @@ def take_in(
             summary = Import(sources, order, workers=workers, errors=errors, notice=notice).run()
             asyncio.run(journal.settle(dsn))
     return summary
+
+
+def load_demo(chosen: Settings, **options: Any) -> Summary | None:
+    """Load the demo practice; None when the store has something already."""
+    with database(chosen) as dsn, tempfile.TemporaryDirectory(prefix="fhirhub-demo-") as folder:
+        asyncio.run(migrate.ensure(dsn))
+        if not asyncio.run(journal.untouched(dsn)):
+            return None
+        path = Path(folder) / "demo.ndjson"
+        with open(path, "wb") as file:
+            for resource in practice():
+                file.write(dumps(resource) + b"\n")
+        return take_in(chosen, discover([path]), **options)
 
 
 @contextlib.contextmanager

@@ -53,6 +53,15 @@ async def hold(session: Session, locks: Sequence[str]) -> None:
         await session._connection.fetch(LOCK, [name])
 
 
+async def untouched(dsn: str) -> bool:
+    """Whether nothing has ever been written to the store."""
+    connection = await asyncpg.connect(dsn, timeout=30)
+    try:
+        return not await connection.fetchval("select exists (select from resource)")
+    finally:
+        await connection.close()
+
+
 async def settle(dsn: str) -> None:
     """Give the planner statistics of what was taken in."""
     connection = await asyncpg.connect(dsn, timeout=30)

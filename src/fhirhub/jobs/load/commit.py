@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
-from fhirhub.errors import FhirError, Issue, PreconditionFailed
+from fhirhub.errors import FhirError, PreconditionFailed
 from fhirhub.exchange import FhirRequest, Preferences
 from fhirhub.hub import Hub
 from fhirhub.interactions.changes import change
@@ -151,10 +151,12 @@ class Committer:
                 await batch.session.write([made for _, made in pairs])
                 break
             except Dangling as error:
+                if any(issue.code != "not-found" for issue in error.issues):
+                    raise
                 dead = await self._dead(batch, [made for _, made in pairs])
                 if not dead:
                     raise
-                pairs = self._without(batch, pairs, dead, error)
+                pairs = self._without(batch, pairs, dead)
         for item, _ in pairs:
             assert item.document is not None
             batch.finish(item, Counter([item.document["resourceType"]]))
@@ -184,7 +186,7 @@ class Committer:
         }
 
     def _without(
-        self, batch: _Batch, pairs: list[tuple[Item, Change]], dead: set[Name], error: Dangling
+        self, batch: _Batch, pairs: list[tuple[Item, Change]], dead: set[Name]
     ) -> list[tuple[Item, Change]]:
         """``pairs`` without those that refer to what is ``dead``, and those that refer to these, and so on."""
         while True:
@@ -209,8 +211,9 @@ class Committer:
     # --- transactions
 
     async def _transaction(self, batch: _Batch, item: Item) -> None:
-        document = json.parse(item.body)
-        hub = replace(self._hub, store=batch.within)
+        # Links are written into the document, so that it serves one attempt only.
+        document, item.document = item.document or json.parse(item.body), None
+        hub = replace(self._hub, store=cast(Store, batch.within))
         whole, by_entry = await problems(hub, document)
         issues = [*whole, *(issue for number in sorted(by_entry) for issue in by_entry[number])]
         if issues:
@@ -258,10 +261,3 @@ def _packed(item: Item) -> Item:
     """The item as it travels: with its text, without its document."""
     assert item.document is not None
     return replace(item, body=json.dumps(item.document), document=None)
-
-
-def refused(item: Item, error: BaseException) -> Issue:
-    """What to say of an item that made its database transaction fail."""
-    return Issue(
-        "exception", f"The store does not take it: {type(error).__name__}: {error}", item.place or None
-    )

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import orjson
 
+from fhirhub.errors import FhirError, Issue
 from fhirhub.jobs.load.items import Order, Problem, Result, Task
 from fhirhub.jobs.load.sources import Source, digest, tasks, wave
 from fhirhub.jobs.load.waiting import Waiting
@@ -26,8 +27,11 @@ GROUP = 400
 """Waiting items that are sent together, unless more of them hang together."""
 
 
-class ImportFailed(RuntimeError):
+class ImportFailed(FhirError):
     """The import cannot go on; the text says why. What was taken in stays, and a second start goes on from there."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(Issue("exception", text))
 
 
 @dataclass(slots=True)
@@ -190,9 +194,9 @@ class Import:
 
     def _gather(self) -> None:
         """Take the results that are there; waits for one."""
-        busy = {process.line: process for process in self._processes if process.load}
-        for line in wait(list(busy)):
-            process = busy[line]  # type: ignore[index]
+        busy = [process for process in self._processes if process.load]
+        ready = wait([process.line for process in busy])
+        for process in (one for one in busy if one.line in ready):
             try:
                 result: Result = process.line.recv()
             except (EOFError, OSError):

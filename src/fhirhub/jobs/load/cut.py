@@ -59,7 +59,9 @@ class Cutter:
             # A batch on one line of NDJSON is taken in as a whole: its entries have no numbers of their own.
             item.form = "transaction"
             if kind == "batch":
-                item.body = json.dumps({**document, "type": "transaction"})
+                document["type"] = "transaction"
+                item.body = json.dumps(document)
+            item.document = document
             yield item
         elif kind == "batch" and type(document.get("entry")) is list:
             yield from self._batch(item, document["entry"])

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from fhirhub.errors import BadRequest, Issue
 from fhirhub.jobs.load.items import Task
@@ -171,4 +171,4 @@ def _unzipped(stream: IO[bytes], name: str) -> Iterator[IO[bytes]]:
         yield stream
         return
     with gzip.open(stream, "rb") as unpacked:
-        yield unpacked
+        yield cast(IO[bytes], unpacked)

@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
+from typing import cast
 
 import asyncpg
 import uvloop
@@ -50,10 +51,10 @@ def make_hub(definitions: Definitions, store: Store | None) -> Hub:
     """What the interactions need, without the server around it. A dry run has no store and no secret."""
     registry = Registry(definitions)
     secret = store.secret if store else b"dry run"
-    made = Hub(
+    return Hub(
         definitions=definitions,
         capability=load_capability(folder("capability")),
-        store=store,  # type: ignore[arg-type]
+        store=cast(Store, store),
         validator=Validator(definitions),
         extractor=Extractor(definitions, secret, registry),
         parser=SearchParser(definitions, secret, registry),
@@ -63,7 +64,6 @@ def make_hub(definitions: Definitions, store: Store | None) -> Hub:
         dispatch={},
         operations={},
     )
-    return made
 
 
 class Worker:
@@ -126,7 +126,7 @@ class Worker:
                 assert item.document is not None
                 result.counts[item.document["resourceType"]] += 1
                 continue
-            document = json.parse(item.body)
+            document = item.document or json.parse(item.body)
             whole, by_entry = await bundle_problems(self._hub, document)
             issues = [*whole, *(issue for number in sorted(by_entry) for issue in by_entry[number])]
             if issues:

@@ -1,0 +1,1 @@
+"""A small invented practice for the first run: always the same people with the same history."""

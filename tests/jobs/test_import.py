@@ -1,0 +1,198 @@
+"""``fhirhub import``: every form of input, in whatever order, more than once, with what is wrong in the error file."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import uuid
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from fhirhub.cli import import_
+from fhirhub.jobs.load.coordinator import Summary
+from fhirhub.jobs.load.sources import discover
+from fhirhub.settings import Settings
+
+SYNTHEA = Path(__file__).resolve().parents[3] / "shared" / "data" / "synthea"
+IDS = "http://example.org/ids"
+
+
+def take_in(dsn: str, *paths: Path, errors: Path, again: bool = False, dry_run: bool = False) -> Summary:
+    settings = Settings(database_url=dsn, no_auth=True)
+    return import_.take_in(
+        settings, discover(paths), workers=2, dry_run=dry_run, again=again, errors=errors
+    )  # fmt: skip
+
+
+def rows(dsn: str, sql: str) -> list[Any]:
+    async def run() -> list[Any]:
+        connection = await asyncpg.connect(dsn)
+        try:
+            return await connection.fetch(sql)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def stored(dsn: str) -> Counter[str]:
+    return Counter(
+        row["what"] for row in rows(dsn, "select rt::text || ' ' || version as what from resource")
+    )
+
+
+def ndjson(path: Path, *resources: dict[str, Any]) -> Path:
+    text = "".join(json.dumps(resource) + "\n" for resource in resources)
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(text.encode()))
+    else:
+        path.write_text(text)
+    return path
+
+
+def patient(id: str, **more: Any) -> dict[str, Any]:
+    return {"resourceType": "Patient", "id": id, **more}
+
+
+def observation(id: str, subject: str, **more: Any) -> dict[str, Any]:
+    code = {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]}
+    made = {"resourceType": "Observation", "id": id, "status": "final", "code": code}
+    return {**made, "subject": {"reference": subject}, **more}
+
+
+def urn(name: str) -> str:
+    return f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, name)}"
+
+
+def bundle(kind: str, *entries: dict[str, Any]) -> dict[str, Any]:
+    return {"resourceType": "Bundle", "type": kind, "entry": list(entries)}
+
+
+def post(resource: dict[str, Any], **more: Any) -> dict[str, Any]:
+    request = {"method": "POST", "url": resource["resourceType"], **more}
+    return {"fullUrl": urn(resource["id"]), "resource": resource, "request": request}
+
+
+def test_every_form_and_any_order(fresh_dsn: str, tmp_path: Path) -> None:
+    errors = tmp_path / "errors.ndjson"
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    # "a" comes before what it refers to, in other files, one of them in an archive.
+    ndjson(inputs / "a.ndjson.gz", observation("o1", "Patient/p1"), observation("o2", "Patient/p2"))
+    ndjson(inputs / "z.jsonl", patient("p1"))
+    with zipfile.ZipFile(inputs / "b.zip", "w") as archive:
+        archive.writestr("deep/x.ndjson", json.dumps(patient("p2")))
+        archive.writestr("deep/readme.txt", "nothing to read")
+    doctor = {
+        "resourceType": "Practitioner",
+        "id": "d",
+        "identifier": [{"system": IDS, "value": "9"}],
+    }
+    condition = f"Practitioner?identifier={IDS}|9"
+    visit = observation("o3", urn("p3"), performer=[{"reference": condition}])
+    (inputs / "c.json").write_text(json.dumps(bundle("transaction", post(patient("p3")), post(visit))))
+    guarded = post(doctor, ifNoneExist=f"identifier={IDS}|9")
+    (inputs / "y.json").write_text(json.dumps(bundle("batch", guarded, guarded)))
+    collected = {"fullUrl": urn("77"), "resource": {"resourceType": "Patient"}}
+    linked = {"resource": observation("o4", urn("77"))}
+    (inputs / "e.json").write_text(json.dumps(bundle("collection", linked, collected)))
+    (inputs / "f.json").write_text(json.dumps(patient("p5")))
+
+    summary = take_in(fresh_dsn, inputs, errors=errors)
+    assert not errors.exists(), errors.read_text()
+    assert summary.counts == {"Patient": 5, "Observation": 4, "Practitioner": 2}
+    assert sum(stored(fresh_dsn).values()) == 10, "the second conditional create finds the first"
+    linked = rows(fresh_dsn, "select content ->> 'subject' as s from resource where id = 'o4'")
+    assert "urn:uuid" not in linked[0]["s"]
+
+    before = stored(fresh_dsn)
+    once_more = take_in(fresh_dsn, inputs, errors=errors)
+    assert once_more.counts == summary.counts
+    assert once_more.known == 11
+    assert stored(fresh_dsn) == before
+
+
+def test_resources_that_refer_to_each_other(fresh_dsn: str, tmp_path: Path) -> None:
+    """Neither file can be first; and what hangs on something missing is refused, with everything that hangs on it."""
+    parents = [
+        observation(f"a{n}", "Patient/p", hasMember=[{"reference": f"Observation/b{n}"}]) for n in range(20)
+    ]
+    members = [
+        observation(f"b{n}", "Patient/p", derivedFrom=[{"reference": f"Observation/a{n}"}]) for n in range(20)
+    ]
+    members[3]["subject"] = {"reference": "Patient/absent"}
+    one = ndjson(tmp_path / "1.ndjson", *parents)
+    two = ndjson(tmp_path / "2.ndjson", *members)
+    three = ndjson(tmp_path / "3.ndjson", patient("p"))
+    errors = tmp_path / "errors.ndjson"
+    summary = take_in(fresh_dsn, one, two, three, errors=errors)
+    assert summary.counts == {"Observation": 38, "Patient": 1}
+    assert summary.problems == 2
+    found = {(line["place"], line["id"]) for line in map(json.loads, errors.read_text().splitlines())}
+    assert found == {("line 4", "a3"), ("line 4", "b3")}
+    assert "Patient/absent" in errors.read_text()
+
+    # What was missing comes later; the same files again take in only what was open.
+    four = ndjson(tmp_path / "4.ndjson", patient("absent"))
+    summary = take_in(fresh_dsn, one, two, three, four, errors=errors)
+    assert (summary.problems, summary.known) == (0, 39)
+    assert summary.counts == {"Observation": 40, "Patient": 2}
+    assert {row["version"] for row in rows(fresh_dsn, "select version from resource")} == {1}
+
+
+def test_what_is_wrong_is_listed_and_leaves_the_rest(fresh_dsn: str, tmp_path: Path) -> None:
+    lines = [
+        json.dumps(patient("good")),
+        '{"resourceType": "Patient", "id": "cut',
+        json.dumps(patient("bad", gender="unheard-of")),
+        json.dumps(observation("x", "Patient/good", colour="green")),
+    ]
+    path = tmp_path / "mixed.ndjson"
+    path.write_text("\n".join(lines) + "\n")
+    whole = tmp_path / "whole.json"
+    whole.write_text(json.dumps(bundle("transaction", post(patient("q")), post(patient("r", gender="none")))))
+    errors = tmp_path / "errors.ndjson"
+    dry = take_in(fresh_dsn, path, whole, errors=errors, dry_run=True)
+    assert (dry.counts, dry.problems) == ({"Patient": 1}, 4)
+    assert not stored(fresh_dsn)
+    summary = take_in(fresh_dsn, path, whole, errors=errors)
+    assert (summary.counts, summary.problems) == ({"Patient": 1}, 4)
+    listed = [json.loads(line) for line in errors.read_text().splitlines()]
+    by_place = {line["place"]: line for line in listed}
+    assert set(by_place) == {"line 2", "line 3", "line 4", None}
+    assert by_place["line 3"]["outcome"]["issue"][0]["expression"] == ["Patient.gender"]
+    assert by_place["line 3"]["id"] == "bad"
+    assert by_place[None]["outcome"]["issue"][0]["expression"] == ["Bundle.entry[1].resource.gender"]
+    assert sum(stored(fresh_dsn).values()) == 1
+
+
+def test_the_same_resource_twice_ends_as_the_last(fresh_dsn: str, tmp_path: Path) -> None:
+    path = ndjson(tmp_path / "p.ndjson", patient("p", gender="male"), patient("p", gender="female"))
+    summary = take_in(fresh_dsn, path, errors=tmp_path / "errors.ndjson")
+    assert summary.problems == 0
+    (row,) = rows(fresh_dsn, "select version, content ->> 'gender' as gender from resource")
+    assert (row["version"], row["gender"]) == (2, "female")
+
+
+@pytest.mark.skipif(
+    not SYNTHEA.is_dir(), reason="THE SYNTHEA CORPUS IS NOT BESIDE THE CHECKOUT (../shared/data/synthea)"
+)
+def test_the_whole_synthea_corpus(fresh_dsn: str, tmp_path: Path) -> None:
+    """110,853 resources: none refused, as many of each type as the files hold."""
+    expected: Counter[str] = Counter()
+    for path in SYNTHEA.rglob("*.json.gz"):
+        entries = json.loads(gzip.decompress(path.read_bytes()))["entry"]
+        expected.update(entry["resource"]["resourceType"] for entry in entries)
+    errors = tmp_path / "errors.ndjson"
+    summary = take_in(fresh_dsn, SYNTHEA, errors=errors)
+    assert summary.problems == 0, errors.read_text()[:2000]
+    assert summary.counts == expected
+    assert sum(expected.values()) == 110_853
+    (row,) = rows(fresh_dsn, "select count(*) as n from resource where not deleted")
+    assert row["n"] == 110_853
