@@ -21,7 +21,7 @@ from fhirhub.interactions.history import history
 from fhirhub.interactions.operation import operation
 from fhirhub.interactions.patch import conditional_patch, patch
 from fhirhub.interactions.read import read, vread
-from fhirhub.interactions.search import search_system, search_type
+from fhirhub.interactions.search import search_compartment, search_system, search_type
 from fhirhub.interactions.update import conditional_update, update
 from fhirhub.operations.everything import everything
 from fhirhub.packaged import folder
@@ -44,6 +44,7 @@ DISPATCH: dict[str, Handler] = {
     "create": create,
     "search-type": search_type,
     "search-system": search_system,
+    "search-compartment": search_compartment,
     "conditional-update": conditional_update,
     "conditional-patch": conditional_patch,
     "conditional-delete": conditional_delete,

@@ -54,6 +54,8 @@ class Capability:
             claimed = self.of_type(type)
             conditional = {name for flag, name in _CONDITIONAL.items() if claimed.get(flag)}
             found[type] = frozenset({*claimed["interactions"], *conditional, "operation"})
+        for compartment in self.claims["search"]["compartments"]:
+            found[compartment] |= {"search-compartment"}
         return found
 
     def statement_at(self, base: str) -> bytes:
@@ -120,6 +122,10 @@ def render(
                     for type in definitions.resource_types
                 ],
                 "interaction": [{"code": code} for code in claims["system"]["interactions"]],
+                "compartment": [
+                    f"http://hl7.org/fhir/CompartmentDefinition/{name[0].lower()}{name[1:]}"
+                    for name in claims["search"]["compartments"]
+                ],
             }
         ],
     }

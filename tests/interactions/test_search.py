@@ -88,6 +88,18 @@ CASES: dict[str, list[Step]] = {
         {"do": "GET ?_type=Patient,Observation", "status": 400, "issue": "not served yet"},
         {"do": "POST _search", "send": "_type=Patient&_id=p2", "with": FORM, "has": {"entry.#": 1}},
     ],
+    "in a compartment": [
+        {"do": "GET Patient/p1/Observation?date=ge2020-01-03&_count=2&_total=accurate", "has": {
+            "total": 5, "entry.#": 2, "link.2.relation": "next",
+            "link.0.url": f"{BASE}/Patient/p1/Observation?date=ge2020-01-03&_count=2&_total=accurate"}, "save": {"next": "link.2.url"}},
+        {"do": "GET {next}", "has": {"entry.#": 2}},
+        {"do": "GET Patient/p2/Observation", "has": {"entry": "-"}},
+        {"do": "GET Patient/p1/Patient", "has": {"entry.#": 1, "entry.0.resource.id": "p1"}},
+        {"do": "GET Patient/p1/Observation?nonsense=1", "status": 400},
+        {"do": "GET Patient/p1/Organization", "status": 404, "issue": "compartment"},
+        {"do": "GET Organization/o/Observation", "status": 405},
+        {"do": "POST Patient/p1/Observation", "send": {}, "status": 405},
+    ],
     "everything": [
         {"do": "GET Patient/p1/$everything", "has": {"type": "searchset", "entry.#": 9, "entry.0.resource.id": "p1",
                                                       "entry.8.resource.id": "o", "entry.8.search.mode": "include"}},

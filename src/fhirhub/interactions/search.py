@@ -4,28 +4,53 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fhirhub.errors import BadRequest, Issue
+from fhirhub.errors import BadRequest, Issue, NotFound
 from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.hub import Hub
-from fhirhub.interactions.bundles import Link, bundle, found_entry, notes_entry, url_with
+from fhirhub.interactions.bundles import bundle, found_entry, notes_entry, url_with
+from fhirhub.interactions.compartment import member, members
 from fhirhub.interactions.sealed import CURSOR, opened, sealed
 from fhirhub.interactions.shape import cut
+from fhirhub.search.predicate import And, Predicate
 from fhirhub.search.request import SearchRequest
 from fhirhub.store.records import Page
 
+Given = tuple[str, list[tuple[str, str]]]
+"""A link relation and its parameters."""
 _ABOUT_THE_ANSWER = frozenset({"_format", "_pretty"})
 
 
 async def search_type(hub: Hub, request: FhirRequest) -> FhirResult:
     """One page of the resources that match, with what they include."""
     assert request.type is not None
-    parameters = opened(hub, request.type, request.parameters)
-    search = hub.parser.parse(request.type, parameters, lenient=request.prefer.lenient, bases=(request.base,))
+    return await _page(hub, request, request.type, f"{request.base}/{request.type}")
+
+
+async def search_compartment(hub: Hub, request: FhirRequest) -> FhirResult:
+    """A search among those of a compartment: ``Patient/1/Observation`` (the type searched is the last of the path)."""
+    compartment, id, type = request.type, request.id, request.operation
+    assert compartment is not None and id is not None and type is not None
+    if type not in members(hub, compartment):
+        raise NotFound(Issue("not-found", f"{type} is not in the compartment of a {compartment}."))
+    path = f"{request.base}/{compartment}/{id}/{type}"
+    return await _page(hub, request, type, path, member(hub, compartment, id, type))
+
+
+async def _page(
+    hub: Hub, request: FhirRequest, type: str, path: str, within: Predicate | None = None
+) -> FhirResult:
+    """One page of a search on ``type``, whose links begin with ``path``; ``within`` narrows it."""
+    parameters = opened(hub, type, request.parameters)
+    search = hub.parser.parse(type, parameters, lenient=request.prefer.lenient, bases=(request.base,))
+    if within is not None:
+        search = replace(search, where=And((within, search.where)))
     page = await hub.store.search(search)
-    hidden = request.content_type == "form" or parameters is not request.parameters
-    links = _links(hub, request, search, page, hidden)
+    links = _links(search, page, request)
+    if request.content_type == "form" or parameters is not request.parameters:
+        links = _hidden(hub, type, links)
     entries = _entries(hub, request.base, search, page)
-    return FhirResult(200, bundle("searchset", page.total, links, entries, hub.clock()))
+    shown = [(relation, url_with(path, given)) for relation, given in links]
+    return FhirResult(200, bundle("searchset", page.total, shown, entries, hub.clock()))
 
 
 async def search_system(hub: Hub, request: FhirRequest) -> FhirResult:
@@ -56,18 +81,27 @@ def _entries(hub: Hub, base: str, search: SearchRequest, page: Page) -> list[byt
     return entries
 
 
-def _links(hub: Hub, request: FhirRequest, search: SearchRequest, page: Page, hidden: bool) -> list[Link]:
-    """self, first, previous and next. What came in a form stays out of the addresses: they carry it sealed."""
-    applied = [pair for pair in search.applied if pair[0] not in _ABOUT_THE_ANSWER and pair[0] != CURSOR]
-    shown = [pair for pair in request.parameters if pair[0] in _ABOUT_THE_ANSWER]
-    path = f"{request.base}/{request.type}"
-    here = search.cursor
-    links: list[Link] = []
-    for relation, cursor in (("self", here), ("first", ""), ("previous", page.previous), ("next", page.next)):
-        if cursor is None and relation != "self":
-            continue
-        more = [*applied, (CURSOR, cursor)] if cursor else applied
-        if hidden:
-            more = [(CURSOR, sealed(hub, request.type or "", more))]
-        links.append((relation, url_with(path, [*more, *shown])))
-    return links
+def _links(search: SearchRequest, page: Page, request: FhirRequest) -> list[Given]:
+    """self, first, previous and next, each with its parameters."""
+    about = [pair for pair in request.parameters if pair[0] in _ABOUT_THE_ANSWER]
+    applied = [pair for pair in search.applied if pair[0] not in _ABOUT_THE_ANSWER]
+    cursors = {"self": search.cursor or "", "first": "", "previous": page.previous, "next": page.next}
+    return [
+        (relation, [*applied, *([(CURSOR, cursor)] if cursor else []), *about])
+        for relation, cursor in cursors.items()
+        if cursor is not None
+    ]
+
+
+def _hidden(hub: Hub, type: str, links: list[Given]) -> list[Given]:
+    """``links`` of a search that came in a form: nothing of it stands in the addresses, they carry it sealed."""
+    return [
+        (
+            relation,
+            [
+                (CURSOR, sealed(hub, type, [pair for pair in given if pair[0] not in _ABOUT_THE_ANSWER])),
+                *(pair for pair in given if pair[0] in _ABOUT_THE_ANSWER),
+            ],
+        )
+        for relation, given in links
+    ]

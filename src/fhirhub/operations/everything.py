@@ -14,9 +14,10 @@ from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.hub import Hub
 from fhirhub.interactions.answers import living
 from fhirhub.interactions.bundles import Link, bundle, found_entry, url_with
+from fhirhub.interactions.compartment import member, members
 from fhirhub.interactions.history import counted, moment
 from fhirhub.resource import json
-from fhirhub.search.predicate import And, Ids, Or, Predicate, Refers, Updated
+from fhirhub.search.predicate import And, Updated
 from fhirhub.search.request import Include, SearchRequest
 from fhirhub.store.records import Page
 
@@ -133,26 +134,17 @@ def _given(request: FhirRequest) -> list[tuple[str, str]]:
 
 def _types(hub: Hub, compartment: str, asked: Asked) -> list[str]:
     """The types of the compartment in the order of the walk."""
-    members = hub.definitions.compartments[compartment]
-    walk = [compartment, *(t for t in hub.definitions.resource_types if t != compartment and members.get(t))]
+    walk = [compartment, *(type for type in members(hub, compartment) if type != compartment)]
     return [type for type in walk if not asked.types or type in asked.types]
 
 
 def _search(hub: Hub, request: FhirRequest, type: str, asked: Asked, count: int) -> SearchRequest:
     """The search for what belongs to the compartment, and changed since when that is asked."""
-    compartment, id = request.type or "", request.id or ""
-    ways: list[Predicate] = [Ids((id,))] if type == compartment else []
-    pids = {
-        alias.pid
-        for code in hub.definitions.compartments[compartment].get(type, ())
-        for alias in hub.parser.registry.references(type, code)
-        if alias.only in (None, compartment)
-    }
-    ways += [Refers(pid, ((compartment, id),)) for pid in sorted(pids)]
-    member: Predicate = ways[0] if len(ways) == 1 else Or(tuple(ways))
+    compartment = request.type or ""
+    where = member(hub, compartment, request.id or "", type)
     if asked.since is not None:
-        member = And((member, Updated((("lo", ">=", asked.since),))))
-    return SearchRequest(type, where=member, count=count, includes=_outward(hub, compartment, type, asked))
+        where = And((where, Updated((("lo", ">=", asked.since),))))
+    return SearchRequest(type, where=where, count=count, includes=_outward(hub, compartment, type, asked))
 
 
 def _outward(hub: Hub, compartment: str, type: str, asked: Asked) -> tuple[Include, ...]:
