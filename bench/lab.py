@@ -32,10 +32,11 @@ _START = 60.0
 
 @dataclass(slots=True)
 class Server:
-    """A running server: its port and the processes that were started."""
+    """A running server: its port, the processes that were started, and Postgres."""
 
     port: int
     processes: list[subprocess.Popen[str]]
+    postmaster: int
 
     def workers(self) -> list[int]:
         """Ids of the processes that answer requests."""
@@ -44,6 +45,10 @@ class Server:
     def cpu(self) -> float:
         """Processor seconds of the server so far, its database not counted."""
         return machine.cpu_seconds(self.workers())
+
+    def database_cpu(self) -> float:
+        """Processor seconds of all processes of Postgres so far."""
+        return machine.cpu_seconds(machine.family(self.postmaster))
 
 
 class Lab:
@@ -103,7 +108,7 @@ class Lab:
         """``fhirhub serve`` on the database ``dsn`` (None: the embedded store in ``home``)."""
         process, port = self.spawn(dsn, workers=workers, http_server=http_server, home=home)
         try:
-            server = Server(port, [process])
+            server = Server(port, [process], self.postgres.pid)
             # It is ready when its first worker is: the others must have their share of the connections, too.
             _wait_for_workers(server, workers or self.workers)
             yield server
@@ -161,10 +166,14 @@ class Lab:
                     assert process.stdout is not None
                     if process.stdout.readline() != "ready\n":
                         raise RuntimeError(f"the bare app {kind} did not start")
-                yield Server(listener.getsockname()[1], processes)
+                yield Server(listener.getsockname()[1], processes, self.postgres.pid)
             finally:
                 for process in processes:
                     end(process)
+
+    def database_cpu(self) -> float:
+        """Processor seconds of all processes of Postgres so far."""
+        return machine.cpu_seconds(machine.family(self.postgres.pid))
 
     def pgbench(
         self, dsn: str, script: str, *, clients: int, seconds: float, define: Sequence[str] = ()

@@ -39,21 +39,33 @@ class Rounds:
     """Several measurements of the same load."""
 
     tallies: list[Tally] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
+    server: float = 0.0
+    """Processor seconds of the server, those of the warm-up too: the figures per request are on the high side."""
+    database: float = 0.0
 
-    def add(self, tally: Tally, cpu: float = 0.0) -> None:
-        """One more round; ``cpu`` is the processor time the server took for it, in seconds."""
+    def add(self, tally: Tally, server: float = 0.0, database: float = 0.0) -> None:
+        """One more round, with the processor time that server and Postgres took for it."""
         self.tallies.append(tally)
-        self.cpu.append(cpu)
+        self.server += server
+        self.database += database
 
     @property
     def rate(self) -> float:
         """The median rate."""
         return median(tally.rate for tally in self.tallies)
 
+    @property
+    def count(self) -> int:
+        """Good answers of all rounds."""
+        return sum(tally.count for tally in self.tallies)
+
     def p50(self) -> float:
         """The median p50 in milliseconds."""
         return median(tally.percentile(0.5) for tally in self.tallies)
+
+    def all_cpu(self) -> float:
+        """Processor seconds of server and Postgres for one request: unlike rates, hardly disturbed by others."""
+        return (self.server + self.database) / self.count
 
     def summary(self) -> Figures:
         """Medians over the rounds, with the range of the rates."""
@@ -62,19 +74,14 @@ class Rounds:
         for tally in self.tallies:
             for name, count in tally.failures.items():
                 failures[name] = failures.get(name, 0) + count
-        used = sum(self.cpu)
-        # Warm-up requests cost processor time, too, but are not counted: the figure is on the high side.
         return {
             "rps": round(self.rate, 1),
             "rps_range": [round(rates[0], 1), round(rates[-1], 1)],
             "p50_ms": round(self.p50(), 3),
             "p95_ms": round(median(tally.percentile(0.95) for tally in self.tallies), 3),
             "p99_ms": round(median(tally.percentile(0.99) for tally in self.tallies), 3),
-            "requests": sum(tally.count for tally in self.tallies),
-            **(
-                {"server_cpu_us": round(used / sum(tally.count for tally in self.tallies) * 1e6)}
-                if used
-                else {}
-            ),
+            "requests": self.count,
+            "server_cpu_us": round(self.server / self.count * 1e6),
+            "database_cpu_us": round(self.database / self.count * 1e6),
             **({"failures": failures} if failures else {}),
         }

@@ -148,10 +148,10 @@ def _run(
         if seed:
             drive(server.port, [poster(iter(seed))])
             lab.settle(dsn)
-        before = server.cpu()
+        before, database = server.cpu(), server.database_cpu()
         tally = drive(server.port, users(server), warm=scale.warm, seconds=scale.crud_seconds)
         rounds = Rounds()
-        rounds.add(tally, server.cpu() - before)
+        rounds.add(tally, server.cpu() - before, server.database_cpu() - database)
     lab.drop(name)
     verbs = sorted({label.split()[0] for label in tally.latencies})
     by_verb = {

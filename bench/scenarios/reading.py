@@ -78,9 +78,9 @@ def one(id_: str) -> User:
 
 def measure(server: Server, users: Callable[[], Iterator[User]], scale: Scale, rounds: Rounds) -> None:
     """One round of a load on ``server``."""
-    before = server.cpu()
+    before, database = server.cpu(), server.database_cpu()
     tally = drive(server.port, users(), warm=scale.warm, seconds=scale.seconds)
-    rounds.add(tally, server.cpu() - before)
+    rounds.add(tally, server.cpu() - before, server.database_cpu() - database)
 
 
 def read(lab: Lab, scale: Scale, http_servers: tuple[str, ...] = ()) -> Figures:
@@ -131,6 +131,7 @@ def _against_limits(lab: Lab, scale: Scale, dsn: str, size: int, http_server: st
             if rounds.tallies
         },
         "of_L2": round(many / found["L2", CLIENTS].rate, 3),
+        "cpu_of_L2": round(found["L2", CLIENTS].all_cpu() / found["ours", CLIENTS].all_cpu(), 3),
         "of_L0": round(many / found["L0", CLIENTS].rate, 3),
         "p50_over_L2_ms": round(found["ours", 1].p50() - found["L2", 1].p50(), 3),
     }

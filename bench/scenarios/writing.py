@@ -23,7 +23,7 @@ CLIENTS = 64
 _SETUP = "create sequence bench_rid start 1099511627776"
 """2^40: far from the rids that the server hands out."""
 
-_INSERT = """
+INSERT = """
 \\set subject random(1, 1000)
 \\set day random(1, 4000)
 with c as (
@@ -111,6 +111,7 @@ def single_write(lab: Lab, scale: Scale) -> Figures:
     names = ("create c1", "create c64", "update c64")
     found = {name: Rounds() for name in names}
     limits: dict[int, list[float]] = {1: [], CLIENTS: []}
+    spent: list[float] = []
     ids: list[str] = []
     with lab.fhirhub(dsn) as server:
         random = Random(4)
@@ -122,7 +123,10 @@ def single_write(lab: Lab, scale: Scale) -> Figures:
         lab.settle(dsn)
         for turn in range(scale.rounds):
             for clients, rates in limits.items():
-                rates.append(lab.pgbench(dsn, _INSERT, clients=clients, seconds=scale.seconds, define=define))
+                before = lab.database_cpu()
+                rate = lab.pgbench(dsn, INSERT, clients=clients, seconds=scale.seconds, define=define)
+                spent.append((lab.database_cpu() - before) / (rate * scale.seconds))
+                rates.append(rate)
             first = turn * CLIENTS
             measure(server, lambda: iter([writer(500)]), scale, found["create c1"])
             measure(
@@ -136,7 +140,10 @@ def single_write(lab: Lab, scale: Scale) -> Figures:
     lab.drop("fhb_write")
     return {
         **{name: rounds.summary() for name, rounds in found.items()},
-        "L5": {f"tps_{clients}": round(rate) for clients, rate in middle.items()},
+        "L5": {
+            **{f"tps_{clients}": round(rate) for clients, rate in middle.items()},
+            "database_cpu_us": round(spent[-1] * 1e6),
+        },
         "create_of_L5": round(found["create c64"].rate / middle[CLIENTS], 3),
         "update_of_L5": round(found["update c64"].rate / middle[CLIENTS], 3),
         "create_one_of_L5": round(found["create c1"].rate / middle[1], 3),
