@@ -75,7 +75,9 @@ def limits(value: Any) -> Interval | None:
     most = as_float(high.get("value")) if type(high) is dict else None
     if least is None and most is None:
         return None
-    if least is not None and most is not None and least > most:  # against rng-2; the index relies on the order
+    if (
+        least is not None and most is not None and least > most
+    ):  # against rng-2; the index relies on the order
         least, most = most, least
     return (-math.inf if least is None else least), (math.inf if most is None else most)
 
@@ -87,6 +89,9 @@ _INTERVALS: dict[str, Callable[[Any], Interval | None]] = {
     "unsignedInt": _point,
     "Range": limits,
 }
+
+POINTS = frozenset(("decimal", "integer", "positiveInt", "unsignedInt", "Money"))
+"""Types whose values have no width."""
 
 
 def measurer(type_name: str) -> Callable[[Any], Interval | None] | None:
@@ -140,6 +145,8 @@ def bounds(searched: Searched, points: bool, lo: str = "lo", hi: str = "hi") -> 
     """
     value = searched.exact
     least, most = float(searched.value - searched.half), float(searched.value + searched.half)
+    # More digits than a double holds leave no room around the number, which must still equal itself.
+    most = max(most, math.nextafter(value, math.inf))
     if searched.prefix == "ap":
         below, above = searched.approximate()
         return [((lo, "<=", above), (hi, ">=", below))]
@@ -160,7 +167,8 @@ def bounds(searched: Searched, points: bool, lo: str = "lo", hi: str = "hi") -> 
 
 def predicate(key: int, routes: Sequence[Route], searched: Searched, unit: int | None) -> Predicate:
     """The comparison with the number rows under ``key``."""
-    points = not any(route.type_name in ("Range", "SampledData") for route in routes)
+    # A Quantity may be one, too: its comparator opens it to one side.
+    points = all(route.type_name in POINTS for route in routes)
     return any_of([Quantity(key, each, unit) for each in bounds(searched, points)])
 
 
