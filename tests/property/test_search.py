@@ -1,0 +1,75 @@
+"""Random searches of random worlds: Postgres must find, page by page, what the predicates find in memory."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from random import Random
+
+import pytest
+import pytest_asyncio
+
+from fhirhub.errors import BadRequest
+from fhirhub.store.plan import Plan
+from fhirhub.store.store import Store
+from property.queries import Queries
+from property.rig import Rig, any_plan, flat
+from property.worlds import World
+from searching import definitions, registry
+
+WORLDS = int(os.environ.get("FHIRHUB_PROPERTY_WORLDS", "4"))
+"""Worlds that are made and searched; 100 or more for a night."""
+FIRST = int(os.environ.get("FHIRHUB_PROPERTY_FIRST", "0"))
+"""The number of the first world."""
+SEARCHES = 250
+"""Searches of each world."""
+COUNTS = (1, 2, 3, 7, 50)
+
+
+@pytest_asyncio.fixture
+async def store(fresh_dsn: str) -> AsyncIterator[Store]:
+    opened = await Store.open(fresh_dsn, definitions, integrity=False, connections=4)
+    yield opened
+    await opened.close()
+
+
+async def check(rig: Rig, kind: str, pairs: list[tuple[str, str]], rng: Random) -> None:
+    request = rig.request(kind, pairs)
+    expected = rig.expected(request)
+    pages = await rig.walk(request, rng.choice(COUNTS))
+    ids = [each.id for each in flat(pages)]
+    assert len(ids) == len(set(ids)), f"found twice: {[id for id, n in Counter(ids).items() if n > 1]}"
+    assert set(ids) == expected, f"too many {set(ids) - expected}, too few {expected - set(ids)}"
+    assert all(each.type == kind and not each.deleted for each in flat(pages))
+    rig.check_order(request, ids)
+    page = await rig.store.search(replace(request, count=rng.choice((0, 1, 50)), total="accurate"))
+    assert page.total == len(expected)
+    page = await rig.store.search(replace(request, count=3))
+    included = {(each.type, each.id) for each in page.included}
+    assert len(included) == len(page.included)
+    assert included == rig.included(request, page.matches)
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + WORLDS))
+async def test_searches_find_what_they_must(store: Store, seed: int) -> None:
+    world = World(seed)
+    rig = Rig(store)
+    await rig.load(world)
+    rng = Random(f"searches {seed}")
+    queries = Queries(registry, rig.documents.values(), rng)
+    refused = 0
+    used: list[Plan] = []
+    with any_plan(rng, used):
+        for _ in range(SEARCHES):
+            kind, pairs = queries.search()
+            try:
+                await check(rig, kind, pairs, rng)
+            except BadRequest:
+                refused += 1
+            except Exception as error:
+                shown = "&".join(f"{name}={value}" for name, value in pairs)
+                raise AssertionError(f"world {seed}: {kind}?{shown} by {used[-1:]}: {error}") from error
+    assert refused < SEARCHES / 10
+    assert {plan.kind for plan in used} == {"token", "range", "resource", "updated", "sort"}
