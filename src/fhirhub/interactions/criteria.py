@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,9 @@ from fhirhub.search.predicate import And
 from fhirhub.search.request import SearchRequest
 from fhirhub.store.records import Stored
 from fhirhub.store.store import Session, Store
+
+_IDENTIFIER = re.compile(r"identifier=[^|,\\&]+\|[^|,\\&]+")
+"""One identifier with its system: two conditions of this form meet the same resources only if they are the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,8 @@ def criteria_of(hub: Hub, type: str, given: Sequence[tuple[str, str]], base: str
         search, count=2, sort=(), includes=(), total="none", summary="false", elements=(), cursor=None
     )
     words = "&".join(sorted(f"{name}={value}" for name, value in search.applied))
-    return Criteria(f"{type}?{words}", search, (type,))
+    name = f"{type}?{words}"
+    return Criteria(name, search, (name if _IDENTIFIER.fullmatch(words) else type,))
 
 
 def criteria_of_header(hub: Hub, request: FhirRequest) -> Criteria:
