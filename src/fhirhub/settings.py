@@ -118,7 +118,11 @@ class Settings:
     tls_cert: Path | None = _var(None, Path, "Certificate chain (PEM) to serve https with.")
     tls_key: Path | None = _var(None, Path, "Private key (PEM) of the certificate.")
     no_auth: bool = _var(False, _switch, "Open everything to everyone, for tests; loopback only.")
-    cors_origins: tuple[str, ...] = _var(("*",), _words, "Origins that browsers may call from.")
+    cors_origins: tuple[str, ...] = _var(
+        ("loopback",),
+        _words,
+        "Origins that browsers may call from; loopback = pages of this machine, * = all.",
+    )
 
     referential_integrity: bool = _var(True, _switch, "Refuse references to what is not on this server.")
     max_body: int = _var(64 * _MEBI, _size, "Bytes of a request body, after decompression.")

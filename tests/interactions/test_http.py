@@ -8,6 +8,7 @@ import json
 import httpx
 import pytest
 
+from fhirhub.http.cors import Cors
 from support.steps import Step, run
 
 PATIENT = {"resourceType": "Patient", "id": "http", "name": [{"family": "Wald"}]}
@@ -159,7 +160,7 @@ async def test_a_body_too_large_is_refused_by_its_length(client: httpx.AsyncClie
 
 
 async def test_cors(client: httpx.AsyncClient) -> None:
-    origin = {"origin": "https://app.example.org"}
+    origin = {"origin": "http://localhost:3000"}
     preflight = await client.options(
         "Patient/1",
         headers={
@@ -169,14 +170,28 @@ async def test_cors(client: httpx.AsyncClient) -> None:
         },
     )
     assert preflight.status_code == 204
-    assert preflight.headers["access-control-allow-origin"] == "*"
+    assert preflight.headers["access-control-allow-origin"] == origin["origin"]
     assert "PUT" in preflight.headers["access-control-allow-methods"]
     assert "If-Match" in preflight.headers["access-control-allow-headers"]
     answer = await client.get("metadata", headers=origin)
-    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["access-control-allow-origin"] == origin["origin"]
     for name in ("ETag", "Location", "Content-Location", "X-Request-Id"):
         assert name in answer.headers["access-control-expose-headers"]
-    assert "access-control-allow-origin" not in (await client.get("metadata")).headers
+    for other in (
+        {},
+        {"origin": "https://localhost.example.org"},
+        {"origin": "http://127.0.0.1.example.org:80"},
+    ):
+        assert "access-control-allow-origin" not in (await client.get("metadata", headers=other)).headers
+
+
+@pytest.mark.parametrize(
+    ("origins", "allowed"),
+    [(("*",), b"*"), (("https://app.example.org",), b"https://app.example.org"), ((), None)],
+)
+def test_cors_by_list(origins: tuple[str, ...], allowed: bytes | None) -> None:
+    found = dict(Cors(origins).headers({b"origin": b"https://app.example.org"}))
+    assert found.get(b"access-control-allow-origin") == allowed
 
 
 async def test_hostile_headers_do_not_come_back(client: httpx.AsyncClient) -> None:

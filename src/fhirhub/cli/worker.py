@@ -24,6 +24,7 @@ from fhirhub import logs
 from fhirhub.app import create_app
 from fhirhub.cli.uvicorn_server import serve as serve_with_uvicorn
 from fhirhub.http.dispatcher import Dispatcher
+from fhirhub.http.guard import Guard
 from fhirhub.http.metrics import Counters
 from fhirhub.http.request import App
 from fhirhub.http.telemetry import Telemetry
@@ -112,7 +113,10 @@ def main(listen_fd: int, control_fd: int) -> int:
             control.say(fatal=str(error))
             return FATAL
     counters = Counters(Path(order["state"]), order["slot"])
-    telemetry = observed(create_app(settings), settings, counters)
+    app = create_app(settings)
+    telemetry = observed(app, settings, counters)
+    if settings.bind_is_loopback and settings.base_url is None:
+        telemetry.inner = Guard(app)
     control.watch()
     # What is loaded by now stays: keep the collector from looking at it again and again.
     gc.collect()

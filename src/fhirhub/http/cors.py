@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 Pairs = list[tuple[bytes, bytes]]
@@ -15,17 +16,26 @@ _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _NONE: Pairs = []
 
 
+_LOOPBACK = re.compile(rb"https?://(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
+
+
 class Cors:
-    """Answers by a list of origins; ``*`` lets every page call (never with cookies: none are taken here)."""
+    """Answers by a list of origins; ``*`` lets every page call (never with cookies: none are taken here),
+    ``loopback`` those that come from this machine.
+    """
 
     def __init__(self, origins: Sequence[str]) -> None:
         self._all = "*" in origins
+        self._loopback = "loopback" in origins
         self._origins = frozenset(origin.encode() for origin in origins)
 
     def headers(self, headers: Mapping[bytes, bytes]) -> Pairs:
         """What an answer to a request with ``headers`` carries."""
         origin = headers.get(b"origin")
-        if origin is None or not (self._all or origin in self._origins):
+        if origin is None:
+            return _NONE
+        local = self._loopback and _LOOPBACK.fullmatch(origin) is not None
+        if not (self._all or local or origin in self._origins):
             return _NONE
         allowed = b"*" if self._all else origin
         return [(b"access-control-allow-origin", allowed), (b"access-control-expose-headers", _EXPOSED)]
