@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
+import os
+import subprocess
+import sys
 import uuid
 import zipfile
 from collections import Counter
@@ -15,6 +19,7 @@ import asyncpg
 import pytest
 
 from fhirhub.cli import import_
+from fhirhub.errors import FhirError
 from fhirhub.jobs.load.coordinator import Summary
 from fhirhub.jobs.load.sources import discover
 from fhirhub.settings import Settings
@@ -196,3 +201,65 @@ def test_the_whole_synthea_corpus(fresh_dsn: str, tmp_path: Path) -> None:
     assert sum(expected.values()) == 110_853
     (row,) = rows(fresh_dsn, "select count(*) as n from resource where not deleted")
     assert row["n"] == 110_853
+
+
+def test_files_that_cannot_be_read(fresh_dsn: str, tmp_path: Path) -> None:
+    sound = ndjson(tmp_path / "a.ndjson.gz", *(patient(f"p{n}") for n in range(2000)))
+    damaged = tmp_path / "b.ndjson.gz"
+    damaged.write_bytes(sound.read_bytes()[:-200])
+    broken = tmp_path / "c.json.gz"
+    broken.write_bytes(b"no gzip at all")
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
+        archive.writestr("x.json", "{")
+    errors = tmp_path / "errors.ndjson"
+    summary = take_in(fresh_dsn, sound, damaged, broken, tmp_path / "d.zip", errors=errors)
+    assert summary.problems == 3
+    assert summary.counts["Patient"] >= 2000
+    listed = [json.loads(line)["file"] for line in errors.read_text().splitlines()]
+    assert sorted(listed) == [str(damaged), str(broken), f"{tmp_path / 'd.zip'}:x.json"]
+    with pytest.raises(FhirError, match="no zip"):
+        (tmp_path / "e.zip").write_text("no zip at all")
+        discover([tmp_path / "e.zip"])
+    with pytest.raises(FileNotFoundError):
+        discover([tmp_path / "absent"])
+
+
+def test_taken_in_again_when_asked_for(fresh_dsn: str, tmp_path: Path) -> None:
+    path = ndjson(tmp_path / "p.ndjson", patient("p"), {"resourceType": "Patient"})
+    errors = tmp_path / "errors.ndjson"
+    take_in(fresh_dsn, path, errors=errors)
+    again = take_in(fresh_dsn, path, errors=errors, again=True)
+    assert (again.counts, again.known) == ({"Patient": 2}, 0)
+    assert sum(stored(fresh_dsn).values()) == 3, "the one with an id is the same, the one without is another"
+
+
+def test_killed_and_started_again(fresh_dsn: str, tmp_path: Path) -> None:
+    """Killed at any moment, started again until it is through: everything is there once."""
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    for number in range(40):
+        name = f"p{number}"
+        visits = [post(observation(f"{name}-{n}", urn(name))) for n in range(60)]
+        (inputs / f"{name}.json").write_text(json.dumps(bundle("transaction", post(patient(name)), *visits)))
+    ndjson(
+        inputs / "lines.ndjson",
+        *(observation(f"l{n}", "Patient/late", note=[{"text": "x" * 400}]) for n in range(3000)),
+    )
+    ndjson(inputs / "z.ndjson", patient("late"))
+    command = [sys.executable, "-m", "fhirhub", "import", str(inputs), "--workers", "2", "--json"]
+    command += ["--errors", str(tmp_path / "errors.ndjson")]
+    env = os.environ | {"FHIRHUB_DATABASE_URL": fresh_dsn}
+    for patience in (1.2, 1.5, 1.8, 2.1, 2.5):
+        process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+        process.kill()
+        process.wait()
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert result["counts"] == {"Observation": 40 * 60 + 3000, "Patient": 41}
+    counted = rows(
+        fresh_dsn, "select rt, count(*) as n, max(version) as v from resource group by rt order by n"
+    )
+    assert [(row["n"], row["v"]) for row in counted] == [(41, 1), (5400, 1)]

@@ -79,14 +79,14 @@ def take_in(
     """Run one import on the store that ``chosen`` names."""
     with shown() as notice:
         if dry_run:
-            order = Order(None, chosen.referential_integrity, "", again)
-            return Import(sources, order, workers=workers, errors=errors, notice=notice).run()
+            order = Order(None, chosen.referential_integrity, "")
+            return Import(sources, order, workers=workers, again=again, errors=errors, notice=notice).run()
         with database(chosen) as dsn:
             asyncio.run(migrate.verify(dsn))
             asyncio.run(migrate.ensure(dsn))
             base = f"{chosen.base_url}/fhir" if chosen.base_url else ""
-            order = Order(dsn, chosen.referential_integrity, base, again)
-            summary = Import(sources, order, workers=workers, errors=errors, notice=notice).run()
+            order = Order(dsn, chosen.referential_integrity, base)
+            summary = Import(sources, order, workers=workers, again=again, errors=errors, notice=notice).run()
             asyncio.run(journal.settle(dsn))
     return summary
 

@@ -18,7 +18,7 @@ import orjson
 
 from fhirhub.errors import FhirError, Issue
 from fhirhub.jobs.load.items import Order, Problem, Result, Task
-from fhirhub.jobs.load.sources import Source, digest, tasks, wave
+from fhirhub.jobs.load.sources import UNREADABLE, Source, digest, tasks, unreadable, wave
 from fhirhub.jobs.load.waiting import Waiting
 
 AHEAD = 3
@@ -93,7 +93,7 @@ class _Process:
 class Import:
     """One import of ``sources``.
 
-    ``errors`` is the path of the error file, made when there is something to say. ``notice`` is called with the
+    ``again``: take in what an earlier import has taken in, too. ``errors`` is the path of the error file, made when there is something to say. ``notice`` is called with the
     progress after every task.
     """
 
@@ -103,12 +103,15 @@ class Import:
         order: Order,
         *,
         workers: int,
+        again: bool,
         errors: Path,
         notice: Callable[[Progress], None],
     ) -> None:
         self._sources = sources
         self._order = order
         self._workers = workers
+        # Units under a name of their own are units that nobody has taken in before.
+        self._salt = f":{time.time_ns()}" if again else ""
         self._errors_path = errors
         self._errors: IO[bytes] | None = None
         self._notice = notice
@@ -145,12 +148,15 @@ class Import:
     def _first_tasks(self, sources: Iterable[Source]) -> Iterator[Task]:
         digests: dict[Path, str] = {}
         for source in sources:
-            if source.path not in digests:
-                digests.clear()
-                digests[source.path] = digest(source.path)
-            for task in tasks(source, digests[source.path], self._next):
-                self._next = task.number + 1
-                yield task
+            try:
+                if source.path not in digests:
+                    digests.clear()
+                    digests[source.path] = digest(source.path) + self._salt
+                for task in tasks(source, digests[source.path], self._next):
+                    self._next = task.number + 1
+                    yield task
+            except UNREADABLE as error:
+                self._report(unreadable(source.shown, error))
 
     def _wait_out(self) -> None:
         """Try what had to wait as long as that gets anywhere."""

@@ -8,7 +8,7 @@ from typing import Any
 from fhirhub.definitions.tables import Definitions
 from fhirhub.errors import FhirError, Issue, outcome
 from fhirhub.jobs.load.items import Item, Problem, Task
-from fhirhub.jobs.load.sources import opened
+from fhirhub.jobs.load.sources import UNREADABLE, opened, unreadable
 from fhirhub.resource import json
 from fhirhub.resource.links import Links
 from fhirhub.resource.reference import restful
@@ -34,8 +34,12 @@ class Cutter:
                     item.document = json.parse(item.body)
                 yield item
         elif task.path:
-            with opened(task.path, task.member) as (stream, _):
-                body = stream.read()
+            try:
+                with opened(task.path, task.member) as (stream, _):
+                    body = stream.read()
+            except UNREADABLE as error:
+                problems.append((0, unreadable(task.file, error)))
+                return
             yield from self._document(Item(task.unit, 0, task.file, "", "", body=body), problems, whole=True)
         else:
             for number, line in enumerate(task.data.splitlines()):

@@ -99,4 +99,3 @@ class Order:
     """None: validate only."""
     integrity: bool
     base: str
-    again: bool

@@ -13,9 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from fhirhub.errors import BadRequest, Issue
-from fhirhub.jobs.load.items import Task
+from fhirhub.errors import BadRequest, Issue, outcome
+from fhirhub.jobs.load.items import Problem, Task
 
+UNREADABLE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    NotImplementedError,
+    RuntimeError,
+)
+"""What reading a damaged, encrypted or forbidden file raises."""
 PART = 512 * 1024
 """Bytes of NDJSON that one task carries, at least one line."""
 LONGEST_LINE = 64 * 1024 * 1024
@@ -68,7 +78,7 @@ def _asks(source: Source) -> bool:
     try:
         with opened(str(source.path), source.member) as (stream, _):
             return not source.lines and _CONDITIONAL.search(stream.read(_HEAD)) is not None
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile):
+    except UNREADABLE:
         # Read again when its turn comes, and then reported.
         return False
 
@@ -95,12 +105,16 @@ def discover(paths: Iterable[Path]) -> list[Source]:
 
 def _sources(path: Path) -> list[Source]:
     if path.suffix.lower() == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            return [
-                Source(path, info.filename, _is_lines(info.filename), info.compress_size)
-                for info in archive.infolist()
-                if _NAME.search(info.filename)
-            ]
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = archive.infolist()
+        except zipfile.BadZipFile as error:
+            raise BadRequest(Issue("structure", f"{path} is no zip archive: {error}")) from None
+        return [
+            Source(path, info.filename, _is_lines(info.filename), info.compress_size)
+            for info in members
+            if _NAME.search(info.filename)
+        ]
     if not _NAME.search(path.name):
         return []
     return [Source(path, "", _is_lines(path.name), path.stat().st_size)]
@@ -112,7 +126,11 @@ def _is_lines(name: str) -> bool:
 
 
 def tasks(source: Source, digest: str, number: int) -> Iterator[Task]:
-    """The tasks that ``source`` is cut into; ``digest`` is that of its file, ``number`` that of the first task."""
+    """The tasks that ``source`` is cut into.
+
+    Their units name the content, not the place: the same file elsewhere is known, and so is the size of the parts,
+    since other parts would be other units. ``digest`` is that of its file, ``number`` that of the first task.
+    """
     unit = f"{digest}:{source.member}:"
     if not source.lines:
         yield Task(
@@ -125,11 +143,16 @@ def tasks(source: Source, digest: str, number: int) -> Iterator[Task]:
         for first, data in _parts(stream):
             at = min(raw.tell(), source.size) if not source.member else done
             yield Task(
-                number + part, f"{unit}{part}", source.shown, first_line=first, data=data, size=at - done
+                number + part,
+                f"{unit}{part}*{PART}",
+                source.shown,
+                first_line=first,
+                data=data,
+                size=at - done,
             )
             done, part = at, part + 1
     if done < source.size:
-        yield Task(number + part, f"{unit}{part}", source.shown, first_line=0, size=source.size - done)
+        yield Task(number + part, f"{unit}{part}*{PART}", source.shown, first_line=0, size=source.size - done)
 
 
 def _parts(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -144,6 +167,12 @@ def _parts(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
             first, gathered, size = line_number + 1, [], 0
     if gathered:
         yield first, b"".join(gathered)
+
+
+def unreadable(shown: str, error: BaseException) -> Problem:
+    """The line of the error file for a source that cannot be read (to its end)."""
+    text = f"{shown} cannot be read: {error or type(error).__name__}."
+    return Problem(shown, "", None, None, outcome([Issue("structure", text)]))
 
 
 def digest(path: Path) -> str:

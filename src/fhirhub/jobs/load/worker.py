@@ -71,7 +71,6 @@ class Worker:
 
     def __init__(self, definitions: Definitions, store: Store | None, order: Order) -> None:
         self._store = store
-        self._order = order
         self._hub = make_hub(definitions, store)
         self._cutter = Cutter(definitions, new_id)
         self._committer = Committer(self._hub, order.base)
@@ -102,7 +101,7 @@ class Worker:
     async def _still_open(self, task: Task, result: Result) -> set[int] | None:
         """Numbers of the items that the journal says are missing; None when it does not know the unit."""
         assert self._store is not None
-        state = None if self._order.again else (await journal.read(self._store, [task.unit])).get(task.unit)
+        state = (await journal.read(self._store, [task.unit])).get(task.unit)
         if state is None:
             return None
         result.counts.update(state.counts)
