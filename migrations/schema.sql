@@ -64,6 +64,17 @@ create table coding (
 );
 comment on table coding is 'Which token keys stand for codings with a code (of any system) or of a system.';
 
+create table phrase (
+    id bigint primary key,
+    pid smallint not null,
+    text text collate "C" not null,
+    raw text not null,
+    key bigint not null
+);
+comment on table phrase is 'What token keys are called and which uris and units occur, each once (see fhirhub.search.rows).';
+
+create index phrase_text on phrase (pid, text);
+
 create table string (
     key bigint not null,
     rid bigint not null,

@@ -11,7 +11,7 @@
 --   1 stale: change n is not based on the current version (detail: the current one, -1 none)
 --   2 missing: unit n refers to rid detail, which is absent or deleted
 --   3 in use: change n deletes a resource that rid detail, of type number version, refers to
--- p_coding_*: pairs of the dictionary that the caller has not seen in it yet.
+-- p_coding_*, p_phrase_*: entries of the dictionaries that the caller has not seen in them yet.
 -- A reference that no search parameter covers stands under parameter 0: its key is the rid of the target.
 create function write_changes(
     p_unit integer[], p_rid bigint[], p_rt smallint[], p_id text[], p_base integer[], p_method smallint[],
@@ -23,7 +23,8 @@ create function write_changes(
     p_number_hi double precision[], p_number_unit integer[], p_number_label integer[],
     p_ref_unit integer[], p_ref_rt smallint[], p_ref_rid bigint[],
     p_delete_n integer[], p_delete_rt smallint[], p_delete_key bigint[],
-    p_coding_key bigint[], p_coding bigint[]
+    p_coding_key bigint[], p_coding bigint[],
+    p_phrase_id bigint[], p_phrase_pid smallint[], p_phrase_text text[], p_phrase_raw text[], p_phrase_key bigint[]
 ) returns table (problem smallint, n integer, version integer, updated bigint, changed boolean, detail bigint)
 language plpgsql as $$
 #variable_conflict use_column
@@ -174,6 +175,13 @@ begin
         -- In one order for everybody, so that nobody waits in a circle.
         insert into coding (key, coding)
         select c.key, c.coding from unnest(p_coding_key, p_coding) as c (key, coding) order by c.key, c.coding
+        on conflict do nothing;
+    end if;
+    if cardinality(p_phrase_id) > 0 then
+        insert into phrase (id, pid, text, raw, key)
+        select c.id, c.pid, c.text, c.raw, c.key
+        from unnest(p_phrase_id, p_phrase_pid, p_phrase_text, p_phrase_raw, p_phrase_key) as c (id, pid, text, raw, key)
+        order by c.id
         on conflict do nothing;
     end if;
     if cardinality(p_string_n) > 0 then

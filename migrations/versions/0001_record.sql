@@ -64,6 +64,17 @@ create table coding (
 );
 comment on table coding is 'Which token keys stand for codings with a code (of any system) or of a system.';
 
+create table phrase (
+    id bigint primary key,
+    pid smallint not null,
+    text text collate "C" not null,
+    raw text not null,
+    key bigint not null
+);
+comment on table phrase is 'What token keys are called and which uris and units occur, each once (see fhirhub.search.rows).';
+
+create index phrase_text on phrase (pid, text);
+
 create table string (
     key bigint not null,
     rid bigint not null,
@@ -133,7 +144,7 @@ $$;
 --   1 stale: change n is not based on the current version (detail: the current one, -1 none)
 --   2 missing: unit n refers to rid detail, which is absent or deleted
 --   3 in use: change n deletes a resource that rid detail, of type number version, refers to
--- p_coding_*: pairs of the dictionary that the caller has not seen in it yet.
+-- p_coding_*, p_phrase_*: entries of the dictionaries that the caller has not seen in them yet.
 -- A reference that no search parameter covers stands under parameter 0: its key is the rid of the target.
 create function write_changes(
     p_unit integer[], p_rid bigint[], p_rt smallint[], p_id text[], p_base integer[], p_method smallint[],
@@ -145,7 +156,8 @@ create function write_changes(
     p_number_hi double precision[], p_number_unit integer[], p_number_label integer[],
     p_ref_unit integer[], p_ref_rt smallint[], p_ref_rid bigint[],
     p_delete_n integer[], p_delete_rt smallint[], p_delete_key bigint[],
-    p_coding_key bigint[], p_coding bigint[]
+    p_coding_key bigint[], p_coding bigint[],
+    p_phrase_id bigint[], p_phrase_pid smallint[], p_phrase_text text[], p_phrase_raw text[], p_phrase_key bigint[]
 ) returns table (problem smallint, n integer, version integer, updated bigint, changed boolean, detail bigint)
 language plpgsql as $$
 #variable_conflict use_column
@@ -296,6 +308,13 @@ begin
         -- In one order for everybody, so that nobody waits in a circle.
         insert into coding (key, coding)
         select c.key, c.coding from unnest(p_coding_key, p_coding) as c (key, coding) order by c.key, c.coding
+        on conflict do nothing;
+    end if;
+    if cardinality(p_phrase_id) > 0 then
+        insert into phrase (id, pid, text, raw, key)
+        select c.id, c.pid, c.text, c.raw, c.key
+        from unnest(p_phrase_id, p_phrase_pid, p_phrase_text, p_phrase_raw, p_phrase_key) as c (id, pid, text, raw, key)
+        order by c.id
         on conflict do nothing;
     end if;
     if cardinality(p_string_n) > 0 then

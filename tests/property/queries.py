@@ -26,6 +26,10 @@ def escaped(text: str) -> str:
     return text
 
 
+ELSEWHERE = ("in", "not-in", "above", "below")
+"""Modifiers that other resources decide: they have cases of their own."""
+
+
 class Queries:
     """Makes random searches over ``documents``."""
 
@@ -91,7 +95,7 @@ class Queries:
         facet = self.rng.choice(self._weighted(kind))
         modifier = ""
         if self.rng.random() < 0.25:
-            modifier = self.rng.choice(MODIFIERS[facet.kind])
+            modifier = self.rng.choice([each for each in MODIFIERS[facet.kind] if each not in ELSEWHERE])
         if modifier == "missing":
             return f"{facet.code}:missing", self.rng.choice(("true", "false"))
         values = [self.value(facet, modifier) for _ in range(self.rng.choice((1, 1, 1, 2, 3)))]
@@ -180,6 +184,8 @@ class Queries:
                 escaped("true" if value is True else "false" if value is False else str(value))
             )
         system, code = value.get("system", ""), value.get("code") or value.get("value") or ""
+        if modifier == "text":
+            return self._words(type_name, value)
         if modifier == "of-type":
             kinds = (value.get("type") or {}).get("coding") or [{"code": "MR"}]
             return f"{escaped(kinds[0].get('system', ''))}|{escaped(kinds[0].get('code', 'x'))}|{escaped(code) or 'x'}"
@@ -193,6 +199,16 @@ class Queries:
 
     def _systems(self, code: str) -> str:
         return self.rng.choice((code, code, f"|{code}", f"http://hl7.org/fhir/administrative-gender|{code}"))
+
+    def _words(self, type_name: str, value: Any) -> str:
+        """Some words of what a code is called."""
+        kind = value.get("type", {}) if type_name == "Identifier" and isinstance(value, dict) else value
+        if not isinstance(kind, dict):
+            return ""
+        texts = [each.get("display", "") for each in (kind, *kind.get("coding", ()))] + [kind.get("text", "")]
+        words = self.rng.choice([text for text in texts if text] or ["a"]).split()
+        start = self.rng.randrange(len(words))
+        return escaped(" ".join(words[start : start + 2])[: self.rng.randint(2, 12)]).strip()
 
     def _string(self, type_name: str, value: Any, modifier: str) -> str:
         texts = [value] if isinstance(value, str) else []

@@ -175,6 +175,11 @@ def date(value: Any, wanted: str) -> bool:
 # -- numbers ---------------------------------------------------------------------------------------------
 
 
+UCUM = "http://unitsofmeasure.org"
+MASSES = {"mg": Decimal(1), "kg": Decimal(1_000_000)}
+"""What the units in these worlds weigh; a unit is found in the place of another that measures the same."""
+
+
 def decimal(value: Any) -> Decimal:
     return Decimal(value) if isinstance(value, int) else Decimal(bytes(value).decode())
 
@@ -183,15 +188,19 @@ def quantity(value: Any, wanted: str) -> bool:
     """``number``, ``number|system|code`` or ``number||unit``; the value a Quantity or a Range."""
     pieces = [plain(piece) for piece in cut(wanted, "|")]
     ends = [value[end] for end in ("low", "high") if end in value] or [value]
+    scale = Decimal(1)
     if len(pieces) == 3 and not any(pieces[2] in (end.get("code"), end.get("unit")) for end in ends):
-        return False
+        own = next((end[name] for end in ends for name in ("code", "unit") if name in end), "")
+        if pieces[2] not in MASSES or own not in MASSES or pieces[1] not in ("", UCUM):
+            return False
+        scale = MASSES[own] / MASSES[pieces[2]]
     if "low" in value or "high" in value:
-        lo = decimal(value["low"]["value"]) if "low" in value else -INFINITE
-        hi = decimal(value["high"]["value"]) if "high" in value else INFINITE
+        lo = decimal(value["low"]["value"]) * scale if "low" in value else -INFINITE
+        hi = decimal(value["high"]["value"]) * scale if "high" in value else INFINITE
         return number_between(lo, hi, pieces[0])
     if "value" not in value:
         return False
-    lo = hi = decimal(value["value"])
+    lo = hi = decimal(value["value"]) * scale
     lo = -INFINITE if value.get("comparator", "").startswith("<") else lo
     hi = INFINITE if value.get("comparator", "").startswith(">") else hi
     open_end = {"<": "hi", ">": "lo"}.get(value.get("comparator", ""))

@@ -60,8 +60,9 @@ _ROWLESS: dict[str, Parse] = {"_id": special.parse_id, "_lastUpdated": special.p
 MODIFIERS: dict[str, tuple[str, ...]] = {
     "string": ("missing", *string.MODIFIERS),
     "token": ("missing", *token.MODIFIERS),
-    "reference": ("missing", "identifier"),
-    **dict.fromkeys(("date", "number", "quantity", "uri", "composite"), ("missing",)),
+    "reference": ("missing", *reference.MODIFIERS),
+    "uri": ("missing", *uri.MODIFIERS),
+    **dict.fromkeys(("date", "number", "quantity", "composite"), ("missing",)),
 }
 """Kind of parameter -> modifiers served; reference parameters also take the name of a target type."""
 
@@ -133,22 +134,24 @@ class Filters:
                 facet.expression, f"{facet.code} has an empty value; leave the parameter or the comma out"
             )
         if facet.code in _ROWLESS:
+            if modifier not in (None, "not"):
+                raise not_understood(
+                    facet.expression, f"{facet.code} has no modifier {modifier!r}; it has :not"
+                )
             return _ROWLESS[facet.code](facet, modifier, values, query)
         parse = _PARSERS[facet.kind]
         if not facet.aliases or facet.kind == "reference":
             return parse(facet, modifier, values, query)
         bases = [replace(self._registry.facet(alias.pid), code=facet.code) for alias in facet.aliases]
-        if modifier == "not":
-            return negated(any_of([parse(base, None, values, query) for base in bases]))
+        if modifier in ("not", "not-in"):
+            without = None if modifier == "not" else "in"
+            return negated(any_of([parse(base, without, values, query) for base in bases]))
         return any_of([parse(base, modifier, values, query) for base in bases])
 
     def _check_modifier(self, facet: Facet, modifier: str | None, query: Query) -> None:
         served = MODIFIERS[facet.kind]
         if modifier is None or modifier in served:
             return
-        unserved = special.UNSERVED_MODIFIERS.get(facet.kind, {})
-        if modifier in unserved:
-            raise not_understood(facet.expression, f"{facet.code}:{modifier}: {unserved[modifier]}")
         if facet.kind == "reference" and modifier in query.definitions.type_number:
             targets = reference.allowed(facet, query)
             if modifier in targets:

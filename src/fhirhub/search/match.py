@@ -9,22 +9,29 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fhirhub.search.parameters.quantity import UNITS, in_units
 from fhirhub.search.predicate import (
     And,
+    Below,
     Bound,
     Chain,
+    Concepts,
     Has,
     Ids,
     Keys,
+    Kin,
+    Measure,
     Not,
     Or,
     Predicate,
     Present,
     Quantity,
     Refers,
+    Says,
     Span,
     Text,
     Updated,
+    Worded,
 )
 from fhirhub.search.rows import Rows
 
@@ -69,6 +76,26 @@ class Alone:
 
 def _within(bounds: tuple[Bound, ...], lo: float, hi: float) -> bool:
     return all(_OPERATORS[sign](lo if column == "lo" else hi, value) for column, sign, value in bounds)
+
+
+class Undecided(LookupError):
+    """The rows of the resource alone cannot answer."""
+
+
+def has_word(text: str, words: str) -> bool:
+    """Whether the normalised ``text`` has a word that starts with ``words``."""
+    return text.startswith(words) or f" {words}" in text
+
+
+def is_below(text: str, uri: str) -> bool:
+    """Whether the uri ``text`` is ``uri`` or below it: by the segments of its path, or by the numbers of its version."""
+    stem = uri.rstrip("/")
+    deeper = "." if "|" in uri else "/"
+    return (
+        text in (uri, stem)
+        or text.startswith(stem + deeper)
+        or (deeper == "/" and text.startswith(stem + "|"))
+    )
 
 
 def _text(asked: Text, value: str) -> bool:
@@ -119,6 +146,16 @@ def matches(predicate: Predicate, subject: Subject, world: World | None = None) 
                 key == own and unit in (None, coded, printed) and _within(bounds, lo, hi)
                 for own, lo, hi, coded, printed in rows.numbers
             )
+        case Measure():
+            units = [(raw, key) for pid, _, raw, key in rows.phrases.values() if pid == UNITS]
+            return matches(in_units(predicate, units), subject, around)
+        case Worded(pid, words):
+            return any(pid == own and has_word(text, words) for own, text, _, _ in rows.phrases.values())
+        case Below(pid, uri):
+            return any(pid == own and is_below(text, uri) for own, text, _, _ in rows.phrases.values())
+        case Concepts() | Kin() | Says():
+            # What a value set holds or what is part of what is told by other resources and by the document.
+            raise Undecided(f"{type(predicate).__name__} is for the store to answer")
         case Present(pid):
             return pid in rows.params
         case Ids(ids):

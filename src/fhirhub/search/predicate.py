@@ -5,7 +5,10 @@ Leaves speak of index rows (:mod:`fhirhub.search.rows`), never of documents.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
 Bound = tuple[str, str, int | float]
 """(column, operator, value): column ``lo`` or ``hi``; operator one of ``< <= > >= =``."""
@@ -57,6 +60,76 @@ class Quantity:
     key: int
     bounds: tuple[Bound, ...]
     unit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A number row under ``key`` that stands to ``value`` (give or take ``half``) of the UCUM unit ``code`` as
+    ``prefix`` asks, in any unit that measures the same.
+
+    ``unit`` is the hash of the code. ``points``: no row under the key is a range.
+    """
+
+    key: int
+    prefix: str
+    value: Fraction
+    half: Fraction
+    code: str
+    unit: int
+    points: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Worded:
+    """A token of parameter ``pid`` is described by a text with a word that starts with ``words`` (normalised).
+
+    ``paths`` (column, SQL/JSON path) lead to those texts in the document.
+    """
+
+    pid: int
+    words: str
+    paths: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Says:
+    """One of ``texts`` stands at one of ``paths`` of the document, to the letter."""
+
+    paths: tuple[tuple[str, str], ...]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Concepts:
+    """A token of parameter ``pid`` is one of a set that only stored resources tell.
+
+    ``relation``: ``in`` (``of`` is the url or the reference of a value set), ``below`` or ``above`` (``of`` is
+    system|code). ``ways`` are (type, required value set) of the elements that the parameter stands on.
+    """
+
+    pid: int
+    relation: str
+    of: str
+    ways: tuple[tuple[str, str | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """A uri of parameter ``pid`` is ``uri``, or below it in the hierarchy of its path or of its version."""
+
+    pid: int
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kin:
+    """Parameter ``pid`` refers to ``type``/``id`` or to what is below (or ``above``) it by the links ``by`` (a pid)."""
+
+    pid: int
+    type: str
+    id: str
+    by: int
+    above: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,4 +192,43 @@ class Has:
     part: Predicate
 
 
-Predicate = Keys | Refers | Text | Span | Quantity | Present | Ids | Updated | And | Or | Not | Chain | Has
+Predicate = (
+    Keys
+    | Refers
+    | Text
+    | Span
+    | Quantity
+    | Measure
+    | Worded
+    | Says
+    | Concepts
+    | Below
+    | Kin
+    | Present
+    | Ids
+    | Updated
+    | And
+    | Or
+    | Not
+    | Chain
+    | Has
+)
+
+DEFERRED = (Measure, Worded, Concepts, Below, Kin)
+"""Leaves that depend on what is stored elsewhere: the store replaces them by others before it searches."""
+
+
+def rewritten(where: Any, change: Callable[[Any], Any]) -> Any:
+    """``where`` with ``change`` applied to every leaf."""
+    match where:
+        case And(parts):
+            return And(tuple(rewritten(part, change) for part in parts))
+        case Or(parts):
+            return Or(tuple(rewritten(part, change) for part in parts))
+        case Not(part):
+            return Not(rewritten(part, change))
+        case Chain(pid, type, part):
+            return Chain(pid, type, rewritten(part, change))
+        case Has(type, pid, part):
+            return Has(type, pid, rewritten(part, change))
+    return change(where)

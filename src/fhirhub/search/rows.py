@@ -54,6 +54,22 @@ def key_pid(key: int) -> int:
     return (key if key >= 0 else -1 - key) >> VALUE_BITS
 
 
+Phrase = tuple[int, str, str, int]
+"""(pid, text to find it by, text as it stands, key): what is known by a text, kept once however often it occurs.
+
+For tokens and uris the key is that of their token rows. Under pid 0 stand the units of measure: (0, what it measures,
+UCUM code, hash of the unit).
+"""
+
+
+@lru_cache(maxsize=65536)
+def phrase(pid: int, text: str, raw: str, key: int) -> tuple[int, Phrase]:
+    """A phrase and the hash it is filed under (no secret: only equal phrases are meant to have equal hashes)."""
+    spelt = f"{pid}\0{text}\0{raw}\0{key}".encode("utf-8", "surrogatepass")
+    digest = blake2b(spelt, digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True), (pid, text, raw, key)
+
+
 @dataclass(slots=True)
 class Rows:
     """Everything the index holds of one resource version."""
@@ -62,6 +78,8 @@ class Rows:
     codings: set[tuple[int, int]] = field(default_factory=set)
     """(key of the code or the system alone, key of the coding): the few pairs there are stand in a dictionary, so
     that a coding is one token row and not three."""
+    phrases: dict[int, Phrase] = field(default_factory=dict)
+    """Texts for the dictionary of phrases, by the hash of each."""
     references: set[tuple[int, str, str]] = field(default_factory=set)
     """(pid, target type, target id) of literal references inside this server."""
     strings: set[tuple[int, str]] = field(default_factory=set)

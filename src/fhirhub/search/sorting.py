@@ -1,4 +1,6 @@
-"""What ``_sort`` orders by: https://hl7.org/fhir/R4/search.html#sort
+"""Paths into the documents, for what the index rows do not hold: the order of ``_sort`` and the texts of ``:text``.
+
+https://hl7.org/fhir/R4/search.html#sort
 
 Strings, dates and numbers have index rows with an order. Tokens, references and uris are kept by hash, which has
 none, so their values are taken from the documents of the matches, by paths compiled here from the routes of the
@@ -47,15 +49,22 @@ def _truth(before: str, move: Move) -> str:
     return " || ".join(tests)
 
 
-def document_path(route: Route) -> Path:
-    """The values at the end of ``route`` as text-like JSON, for ordering."""
+_TEXTS: dict[str, tuple[str, ...]] = {
+    "Coding": ('."display"',),
+    "CodeableConcept": ('."text"', '."coding"."display"'),
+    "Identifier": ('."type"."text"', '."type"."coding"."display"'),
+}
+
+
+def _document_path(route: Route, inner: str) -> Path:
+    """The values at the end of ``route`` and of the path ``inner`` from there."""
     moves = route.moves
     column = "content"
     if moves and moves[0].kind == "child" and moves[0].name == "meta":
         column, moves = "meta", moves[1:]
     if moves and moves[-1].kind == "truth":
         return column, _truth("$" + "".join(map(_step, moves[:-1])), moves[-1])
-    path = "$" + "".join(map(_step, moves)) + _INNER.get(route.type_name, "")
+    path = "$" + "".join(map(_step, moves)) + inner
     if route.resolves is not None:
         path += f' ? (@ starts with "{route.resolves}/")'
     return column, path
@@ -65,4 +74,17 @@ def document_paths(facet: Facet) -> tuple[Path, ...]:
     """The paths to what ``facet`` is sorted by; () when it is sorted by its rows, or not at all."""
     if facet.kind not in BY_DOCUMENT:
         return ()
-    return tuple(dict.fromkeys(document_path(route) for route in facet.routes))
+    return tuple(
+        dict.fromkeys(_document_path(route, _INNER.get(route.type_name, "")) for route in facet.routes)
+    )
+
+
+def text_paths(facet: Facet) -> tuple[Path, ...]:
+    """The paths to the texts that describe the codes of ``facet``; () when they have none."""
+    return tuple(
+        dict.fromkeys(
+            _document_path(route, inner)
+            for route in facet.routes
+            for inner in _TEXTS.get(route.type_name, ())
+        )
+    )

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fhirhub.resource.json import dumps
-from fhirhub.search.rows import MIN_DATE, VALUE_BITS
+from fhirhub.search.rows import MIN_DATE, VALUE_BITS, Phrase
 from fhirhub.store.ranges import date_key, number_key
 from fhirhub.store.records import METHODS, Change
 from fhirhub.store.resolve import Name
 
-ARGUMENTS = 34
+ARGUMENTS = 39
 CALL = "select * from write_changes(" + ", ".join(f"${n}" for n in range(1, ARGUMENTS + 1)) + ")"
 CODINGS = 50_000
-"""Pairs of the dictionary of codings that a process remembers."""
+"""Entries of each dictionary that a process remembers."""
 METHOD_NUMBER = {method: number for number, method in enumerate(METHODS)}
 
 
@@ -40,6 +40,8 @@ class Packed:
     arguments: tuple[Any, ...]
     codings: set[tuple[int, int]]
     """The pairs that the dictionary of codings will hold once this is committed."""
+    phrases: set[int]
+    """The same of the dictionary of phrases, by their hashes."""
     origin: list[tuple[int, int]]
     """change number - 1 -> (unit number, position in the unit); position -1 for placeholders."""
 
@@ -54,12 +56,28 @@ class Packer:
         self._referrers = referrers
         self._integrity = integrity
         self._codings: set[tuple[int, int]] = set()
+        self._phrases: set[int] = set()
 
-    def learn(self, codings: set[tuple[int, int]]) -> None:
-        """These pairs are committed: they need not be written again."""
+    def learn(self, codings: set[tuple[int, int]], phrases: set[int]) -> None:
+        """These entries are committed: they need not be written again."""
         if len(self._codings) > CODINGS:
             self._codings.clear()
+        if len(self._phrases) > CODINGS:
+            self._phrases.clear()
         self._codings |= codings
+        self._phrases |= phrases
+
+    def _unknown(self, units: Sequence[Unit]) -> tuple[set[tuple[int, int]], dict[int, Phrase]]:
+        """The entries of the dictionaries that have not been seen there yet."""
+        codings: set[tuple[int, int]] = set()
+        phrases: dict[int, Phrase] = {}
+        for unit in units:
+            for change in unit.changes:
+                if change.rows is not None:
+                    codings |= change.rows.codings
+                    phrases |= change.rows.phrases
+        new = phrases.keys() - self._phrases
+        return codings - self._codings, {id: phrases[id] for id in new}
 
     def pack(self, units: Sequence[Unit]) -> Packed:
         """The arguments of one call for ``units``, which do not touch the same resources."""
@@ -72,7 +90,6 @@ class Packer:
         numbers: list[tuple[int, int, float, float, int, int]] = []
         outside: list[tuple[int, int, int]] = []
         deletes: list[tuple[int, int, int]] = []
-        codings: set[tuple[int, int]] = set()
         for u, unit in enumerate(units):
             own = {rid: True for rid in unit.rids}
             used: dict[int, str] = {}
@@ -84,7 +101,6 @@ class Packer:
                 if rows is not None:
                     date = rows.date
                     keys.extend(rows.tokens)
-                    codings |= rows.codings
                     for pid, type_, id_ in rows.references:
                         target = unit.names[type_, id_]
                         keys.append(pid << VALUE_BITS | target)
@@ -113,14 +129,15 @@ class Packer:
                 )  # fmt: skip
             if self._integrity:
                 outside.extend([(u, self._number[type_], rid) for rid, type_ in used.items()])
-        codings -= self._codings
+        codings, phrases = self._unknown(units)
         head = _columns(heads, 11)
         arguments = (
             *head[:9], keys, head[9], params, head[10],
             *_columns(strings, 3), *_columns(dates, 4), *_columns(numbers, 6), *_columns(outside, 3),
             *_columns(deletes, 3), *_columns(list(codings), 2),
+            *_columns([(id, *phrase) for id, phrase in phrases.items()], 5),
         )  # fmt: skip
-        return Packed(arguments, codings, origin)
+        return Packed(arguments, codings, set(phrases), origin)
 
     def _head(
         self, u: int, change: Change, rid: int, base: int, date: int, keys: int, params: int

@@ -19,6 +19,7 @@ from fhirhub.search.predicate import (
     Or,
     Present,
     Refers,
+    Says,
     Text,
     Updated,
 )
@@ -61,11 +62,10 @@ def choose(
     best = min(driving, key=costs.__getitem__, default=-1)
     few = best >= 0 and costs[best] <= SELECTIVE
     if not request.sort:
-        return (
-            Plan(_walk_kind(parts[best]), best, _newest_first(parts[best]))
-            if best >= 0
-            else Plan("resource", -1)
-        )
+        if best >= 0:
+            return Plan(_walk_kind(parts[best]), best, _newest_first(parts[best]))
+        changed = any(isinstance(part, Updated) for part in parts)
+        return Plan("updated" if changed else "resource", -1)
     sort = request.sort[0]
     single = len(request.sort) == 1
     if single and sort.pid == sort_date and sort.kind == "date":
@@ -91,7 +91,7 @@ def _can_drive(part: Condition, sort_date: int | None) -> bool:
             return all(_can_drive(inner, None) for inner in parts)
         case And(parts):
             return any(_can_drive(inner, sort_date) for inner in parts)
-        case Not() | Present() | Updated():
+        case Not() | Present() | Updated() | Says():
             return False
     raise TypeError(part)
 

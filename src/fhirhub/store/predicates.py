@@ -21,6 +21,7 @@ from fhirhub.search.predicate import (
     Or,
     Present,
     Refers,
+    Says,
     Text,
     Updated,
 )
@@ -45,6 +46,8 @@ class Candidate:
     alias: str
     rt: int
     dated: bool
+    is_resource: bool = False
+    """The alias is a resource row itself: tests that need one need no join."""
     needs_resource: bool = False
 
     @property
@@ -54,6 +57,8 @@ class Candidate:
 
     def resource(self) -> str:
         """The alias of the resource row, which the walk then has to join."""
+        if self.is_resource:
+            return self.alias
         self.needs_resource = True
         return f"r_{self.alias}"
 
@@ -109,6 +114,8 @@ class Compiler:
                 )
             case Present(pid):
                 return f"{self.arguments.add(pid, 'smallint')} = any ({of.resource()}.params)"
+            case Says(paths, texts):
+                return self._test_says(paths, texts, of)
             case Ids(ids):
                 return f"{of.resource()}.id = any ({self.arguments.add(list(ids), 'text[]')})"
             case Updated(bounds):
@@ -137,6 +144,16 @@ class Compiler:
             for key in keys
         ]
         return found[0] if len(found) == 1 else "(" + " or ".join(found) + ")"
+
+    def _test_says(self, paths: tuple[tuple[str, str], ...], texts: tuple[str, ...], of: Candidate) -> str:
+        row, add = of.resource(), self.arguments.add
+        wanted = add(list(texts), "text[]")
+        found = (
+            f"exists (select from jsonb_path_query({row}.{column}, {add(path, 'text')}::jsonpath) as j"
+            f" where j #>> '{{}}' = any ({wanted}))"
+            for column, path in paths
+        )
+        return f"({' or '.join(found)})"
 
     def _test_chain(self, where: Chain, of: Candidate) -> str:
         target = Candidate(self.alias(), self.number(where.type), dated=False)
@@ -255,7 +272,7 @@ class Compiler:
 
     def _filtered(self, where: Condition, rt: int) -> str:
         """What no index answers: all resources of the type, each tested."""
-        candidate = Candidate(self.alias(), rt, dated=True)
+        candidate = Candidate(self.alias(), rt, dated=True, is_resource=True)
         test = self.test(where, candidate)
         return (
             f"select {candidate.rid} from resource_{partition(rt)} {candidate.alias}{candidate.join()}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from fhirhub.search.predicate import And, Bound, Chain, Has, Not, Or, Predicate, Quantity, Span
 
@@ -80,8 +81,8 @@ def number_key(key: int, lo: float, hi: float) -> int:
     return (key & ~1) | (lo != hi)
 
 
-def fold(where: Condition) -> Condition:
-    """``where`` with its Spans and Quantities as Ranges, alternatives on the same rows made one."""
+def fold(where: Condition) -> Any:
+    """``where`` with its Spans and Quantities as Ranges, alternatives on the same rows made one: a Condition."""
     match where:
         case Span(key, bounds):
             return Range("date", key & ~3, (bounds,))
@@ -100,7 +101,7 @@ def fold(where: Condition) -> Condition:
     return where
 
 
-def _alternatives(parts: list[Condition]) -> Condition:
+def _alternatives(parts: list[Any]) -> Any:
     merged: dict[tuple[str, int, int | None], Range] = {}
     others: list[Condition] = []
     for part in parts:
@@ -110,5 +111,5 @@ def _alternatives(parts: list[Condition]) -> Condition:
             merged[same] = Range(part.table, part.key, known + part.alternatives, part.unit)
         else:
             others.append(part)
-    everything = (*merged.values(), *others)
+    everything: tuple[Any, ...] = (*merged.values(), *others)
     return everything[0] if len(everything) == 1 else Or(everything)

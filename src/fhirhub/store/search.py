@@ -10,10 +10,11 @@ from typing import Any
 import asyncpg
 
 from fhirhub.definitions.tables import Definitions
-from fhirhub.search.predicate import And, Chain, Has, Keys, Not, Or, Refers
+from fhirhub.search.predicate import And, Chain, Has, Keys, Not, Or, Refers, rewritten
 from fhirhub.search.request import SearchRequest
 from fhirhub.search.rows import VALUE_BITS
 from fhirhub.store.cursor import Sealer
+from fhirhub.store.deferred import Deferred
 from fhirhub.store.includes import include
 from fhirhub.store.plan import Plan, choose, parts_of
 from fhirhub.store.predicates import Compiler
@@ -62,6 +63,7 @@ class Searcher:
     resolver: Resolver
     statistics: Statistics
     sealer: Sealer
+    deferred: Deferred
 
     async def search(self, request: SearchRequest, fetch: Fetch, *, keep: bool = True) -> Page:
         """One page of ``request``. Raises BadRequest for a cursor that is not one of ours.
@@ -95,7 +97,7 @@ class Searcher:
     # -- what is referred to ---------------------------------------------------------------------------------
 
     async def _asked(self, request: SearchRequest, fetch: Fetch, *, keep: bool) -> Asked:
-        where = fold(request.where)
+        where = fold(await self.deferred.settled(request.where, fetch))
         codes = {code for each in leaves(where) if isinstance(each, Keys) for code in each.codes}
         if codes:
             codings: dict[int, list[int]] = {}
@@ -204,20 +206,15 @@ def leaves(where: Condition) -> Iterator[Condition]:
 
 def with_codings(where: Condition, codings: dict[int, list[int]]) -> Condition:
     """``where`` with the codings that the dictionary has for a code or a system in place of those."""
-    match where:
-        case Keys(keys, codes) if codes:
-            return Keys(tuple(dict.fromkeys((*keys, *(c for code in codes for c in codings.get(code, ()))))))
-        case And(parts):
-            return And(tuple(with_codings(part, codings) for part in parts))
-        case Or(parts):
-            return Or(tuple(with_codings(part, codings) for part in parts))
-        case Not(part):
-            return Not(with_codings(part, codings))
-        case Chain(pid, type_, part):
-            return Chain(pid, type_, with_codings(part, codings))
-        case Has(type_, pid, part):
-            return Has(type_, pid, with_codings(part, codings))
-    return where
+
+    def spelt_out(leaf: Condition) -> Condition:
+        if not isinstance(leaf, Keys) or not leaf.codes:
+            return leaf
+        filed = (coding for code in leaf.codes for coding in codings.get(code, ()))
+        return Keys(tuple(dict.fromkeys((*leaf.keys, *filed))))
+
+    result: Condition = rewritten(where, spelt_out)
+    return result
 
 
 def _digest(request: SearchRequest) -> str:

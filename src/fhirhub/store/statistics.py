@@ -14,6 +14,7 @@ from fhirhub.search.predicate import (
     Or,
     Present,
     Refers,
+    Says,
     Text,
     Updated,
 )
@@ -82,6 +83,6 @@ class Statistics:
                 return sum(self.rows(part, rt, keys) for part in parts)
             case Chain() | Has():
                 return size / 5
-            case Updated() | Not() | Present():
+            case Updated() | Not() | Present() | Says():
                 return size
         raise TypeError(where)

@@ -12,6 +12,7 @@ from fhirhub.definitions.tables import Definitions
 from fhirhub.errors import FhirError
 from fhirhub.search.request import SearchRequest
 from fhirhub.store.cursor import Sealer
+from fhirhub.store.deferred import Deferred
 from fhirhub.store.engine import Connection, Lane
 from fhirhub.store.history import history
 from fhirhub.store.pack import Packer
@@ -27,7 +28,8 @@ SECRETS = ("hash", "seal")
 REFRESH = 300.0
 """Seconds between two looks at the planner's statistics."""
 
-LOCK = "select pg_advisory_xact_lock(7332, hashtext(name)) from unnest($1::text[]) as name"
+LOCK = "select pg_advisory_xact_lock(7332, hashtext($1))"
+LOCK_SHARED = "select pg_advisory_xact_lock_shared(7332, hashtext($1))"
 
 
 async def load_secrets(lane: Lane) -> dict[str, bytes]:
@@ -82,7 +84,8 @@ class Store:
         packer = Packer(definitions.type_number, referrers(definitions), integrity=integrity)
         types = definitions.resource_types
         self.writer = Writer(lanes["write"], packer, resolver, RidSource(), types, integrity=integrity)
-        self.searcher = Searcher(definitions, resolver, self.statistics, self.sealer)
+        deferred = Deferred(definitions, self.secret)
+        self.searcher = Searcher(definitions, resolver, self.statistics, self.sealer, deferred)
         self._refresher: asyncio.Task[None] | None = None
 
     @classmethod
@@ -175,14 +178,14 @@ class Store:
     async def exclusively(self, locks: Sequence[str]) -> AsyncIterator[Session]:
         """One database transaction that nobody else holding one of ``locks`` runs beside.
 
+        A lock ``Patient`` excludes every other on patients, ``Patient?identifier=a|1`` the same and ``Patient``.
         Commits when the block ends, rolls back when it raises.
         """
         async with self._lanes["session"].use() as connection:
             transaction = connection.raw.transaction()
             await transaction.start()
             try:
-                for name in sorted(set(locks)):
-                    await connection.fetch(LOCK, [name])
+                await _lock(connection, set(locks))
                 session = Session(self, connection)
                 yield session
             except BaseException:
@@ -195,6 +198,15 @@ class Store:
     async def fetch(self, sql: str, *args: Any) -> Sequence[Any]:
         """The rows of a statement of an administrator's command."""
         return await self._lanes["search"].fetch(sql, *args)
+
+
+async def _lock(connection: Connection, names: set[str]) -> None:
+    """Take the locks, in one order for everybody: whole types first, then single conditions."""
+    types = {name for name in names if "?" not in name}
+    for name in sorted(types | {name.partition("?")[0] for name in names}):
+        await connection.fetch(LOCK if name in types else LOCK_SHARED, name)
+    for name in sorted(names - types):
+        await connection.fetch(LOCK, name)
 
 
 def referrers(definitions: Definitions) -> dict[str, list[tuple[int, int]]]:

@@ -35,6 +35,7 @@ class Lesson:
 
     rids: dict[Name, int] = field(default_factory=dict)
     codings: set[tuple[int, int]] = field(default_factory=set)
+    phrases: set[int] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -46,6 +47,11 @@ class Order:
     attempts: int = 0
     lessons: list[Lesson] | None = None
     """Where to leave what was learned when the commit is somebody else's."""
+
+    def fail(self, error: Exception) -> None:
+        """Answer with ``error``, unless whoever waits has gone."""
+        if not self.done.done():
+            self.done.set_exception(error)
 
 
 class Writer:
@@ -127,11 +133,11 @@ class Writer:
                 return
             if rows and rows[0]["problem"]:
                 refused = await self._refusals([unit for _, unit in units], packed.origin, rows, fetch)
-                for number, error in refused.items():
-                    units[number][0].fail(error)
+                for number, reason in refused.items():
+                    units[number][0].fail(reason)
                 units = [pair for number, pair in enumerate(units) if number not in refused]
                 continue
-            lesson = Lesson(codings=packed.codings)
+            lesson = Lesson(codings=packed.codings, phrases=packed.phrases)
             self._answer(units, packed.origin, rows, lesson)
             within = units[0][0].lessons
             if within is None:
@@ -265,7 +271,7 @@ class Writer:
     def learn(self, lessons: Sequence[Lesson]) -> None:
         """Remember what has been committed."""
         for lesson in lessons:
-            self._packer.learn(lesson.codings)
+            self._packer.learn(lesson.codings, lesson.phrases)
             for name, rid in lesson.rids.items():
                 self._resolver.remember(name, rid)
 

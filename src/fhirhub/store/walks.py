@@ -13,6 +13,8 @@ from fhirhub.store.predicates import Candidate, Compiler, table_of
 from fhirhub.store.ranges import SPANS, Bounds, Condition, Range
 from fhirhub.store.statement import partition
 
+FEW = 4
+"""More keys than this are walked by one loop, not each by a leg of its own."""
 CASTS = {"string": "text", "uri": "text", "date": "bigint", "number": "double precision",
          "quantity": "double precision", "token": "text", "reference": "text"}  # fmt: skip
 
@@ -110,6 +112,8 @@ class Walker:
         driver = self.parts[self.plan.driver]
         keys = list(self.compiler.token_keys(driver) or ())
         candidate = Candidate("c", self.rt, dated=True)
+        if len(keys) > FEW:
+            return self._many_token_legs(keys)
         legs = []
         for key in keys or [0]:
             for k0, conditions in self._date_parts("c.date", "c.rid"):
@@ -126,8 +130,23 @@ class Walker:
                 )
         return legs
 
+    def _many_token_legs(self, keys: list[int]) -> list[str]:
+        """The walks of many keys in one statement of constant length."""
+        legs = []
+        for k0, conditions in self._date_parts("c.date", "c.rid"):
+            candidate = Candidate("c", self.rt, dated=True)
+            wanted = ["c.key = k.key", *conditions, *self._main_bounds("c"), *self._tests(candidate)]
+            limit = self.compiler.arguments.add(self.limit, "bigint")
+            legs.append(
+                f"select distinct n.k0, n.rid from unnest({self.compiler.arguments.bigs(keys)}) as k (key)"
+                f" cross join lateral (select {k0} as k0, c.rid from token_{partition(self.rt)} c{candidate.join()}"
+                f" where {' and '.join(wanted)} order by {self._order(['c.date', 'c.rid'])} limit {limit}) as n"
+                f" order by {self._order(['n.k0', 'n.rid'])}"
+            )
+        return legs
+
     def _resource_legs(self) -> list[str]:
-        candidate = Candidate("c", self.rt, dated=True)
+        candidate = Candidate("c", self.rt, dated=True, is_resource=True)
         by_date = self.plan.kind == "resource"
         if by_date:
             parts = self._date_parts("c.date", "c.rid")

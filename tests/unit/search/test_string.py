@@ -92,9 +92,52 @@ def test_uris() -> None:
     assert not finds("ValueSet?url=http://acme.org/fhir/ValueSet/12", value_set)
     assert not finds("ValueSet?url=HTTP://acme.org/fhir/ValueSet/123", value_set)
     assert finds("ValueSet?url=urn:oid:1,http://acme.org/fhir/ValueSet/123", value_set)
-    for modifier in ("below", "above"):
-        with pytest.raises(BadRequest, match="not served yet"):
-            search(f"ValueSet?url:{modifier}=http://acme.org/")
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("below=http://acme.org/fhir/ValueSet/123", True),
+        ("below=http://acme.org/fhir/ValueSet", True),
+        ("below=http://acme.org/fhir/", True),
+        ("below=http://acme.org", True),
+        ("below=http://acme.org/fhir/ValueSet/12", False),
+        ("below=http://acme.org/fhi", False),
+        ("below=http://acme.org/fhir/ValueSet/123/5", False),
+        ("above=http://acme.org/fhir/ValueSet/123/5", True),
+        ("above=http://acme.org/fhir/ValueSet/123/", True),
+        ("above=http://acme.org/fhir/ValueSet/123", True),
+        ("above=http://acme.org/fhir/ValueSet", False),
+        ("below=http://other.org/,http://acme.org/", True),
+    ],
+)
+def test_uris_have_a_hierarchy(query: str, expected: bool) -> None:
+    value_set = {"resourceType": "ValueSet", "id": "x", "url": "http://acme.org/fhir/ValueSet/123"}
+    assert finds(f"ValueSet?url:{query}", value_set) is expected
+
+
+def test_a_urn_has_no_path() -> None:
+    with pytest.raises(BadRequest, match="path of segments"):
+        search("ValueSet?url:below=urn:oid:1.2.3")
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("below=http://q/a|1", True),
+        ("below=http://q/a|1.2", True),
+        ("below=http://q/a|1.2.3", True),
+        ("below=http://q/a|2", False),
+        ("below=http://q/a|1.22", False),
+        ("below=http://q/a", True),
+        ("below=http://q", True),
+        ("above=http://q/a|1.2.3.4", True),
+        ("above=http://q/a|1.2", False),
+    ],
+)
+def test_versions_of_canonicals_have_a_hierarchy(query: str, expected: bool) -> None:
+    response = {"resourceType": "QuestionnaireResponse", "id": "x", "questionnaire": "http://q/a|1.2.3"}
+    assert finds(f"QuestionnaireResponse?questionnaire:{query}", response) is expected
 
 
 def test_profiles_are_found_with_and_without_their_version() -> None:

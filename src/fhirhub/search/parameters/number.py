@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from jiter import LosslessFloat
@@ -26,7 +27,15 @@ Interval = tuple[float, float]
 _FORMAT = re.compile(
     r"[+-]?(?P<whole>\d{1,60})(?:\.(?P<fraction>\d{1,60}))?(?:[eE](?P<exponent>[+-]?\d{1,3}))?", re.ASCII
 )
-_TENTH = Decimal("0.1")
+_TENTH = Fraction(1, 10)
+
+
+def double(value: Fraction) -> float:
+    """``value`` as a double; infinite beyond its range, which another unit may lead to."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +45,17 @@ class Searched:
     """
 
     prefix: str
-    value: Decimal
-    half: Decimal
+    value: Fraction
+    half: Fraction
 
     @property
     def exact(self) -> float:
-        return float(self.value)
+        return double(self.value)
 
     def approximate(self) -> Interval:
         """Within a tenth of the value, and at least what the digits leave open."""
         margin = max(abs(self.value) * _TENTH, self.half)
-        return float(self.value - margin), float(self.value + margin)
+        return double(self.value - margin), double(self.value + margin)
 
 
 def as_float(value: Any) -> float | None:
@@ -134,7 +143,7 @@ def parse_number(expression: str, text: str) -> Searched:
     value = Decimal(rest)
     if value and not -300 < value.adjusted() < 300:
         raise refuse(expression, f"{shortened(text)!r} is beyond the numbers that can be searched for")
-    return Searched(prefix, value, Decimal(5).scaleb(exponent - fraction - 1))
+    return Searched(prefix, Fraction(value), 5 * Fraction(10) ** (exponent - fraction - 1))
 
 
 def bounds(searched: Searched, points: bool, lo: str = "lo", hi: str = "hi") -> list[tuple[Bound, ...]]:
@@ -144,7 +153,7 @@ def bounds(searched: Searched, points: bool, lo: str = "lo", hi: str = "hi") -> 
     name the columns (the last two components of a triple share one row).
     """
     value = searched.exact
-    least, most = float(searched.value - searched.half), float(searched.value + searched.half)
+    least, most = double(searched.value - searched.half), double(searched.value + searched.half)
     # More digits than a double holds leave no room around the number, which must still equal itself.
     most = max(most, math.nextafter(value, math.inf))
     if searched.prefix == "ap":
@@ -167,9 +176,15 @@ def bounds(searched: Searched, points: bool, lo: str = "lo", hi: str = "hi") -> 
 
 def predicate(key: int, routes: Sequence[Route], searched: Searched, unit: int | None) -> Predicate:
     """The comparison with the number rows under ``key``."""
-    # A Quantity may be one, too: its comparator opens it to one side.
-    points = all(route.type_name in POINTS for route in routes)
-    return any_of([Quantity(key, each, unit) for each in bounds(searched, points)])
+    return any_of([Quantity(key, each, unit) for each in bounds(searched, are_points(routes))])
+
+
+def are_points(routes: Sequence[Route]) -> bool:
+    """Whether what stands at the end of ``routes`` is never a range.
+
+    A Quantity may be one: its comparator opens it to one side.
+    """
+    return all(route.type_name in POINTS for route in routes)
 
 
 def parse(facet: Facet, modifier: str | None, values: Sequence[str], query: Query) -> Predicate:

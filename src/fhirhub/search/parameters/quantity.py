@@ -1,20 +1,32 @@
 """Quantity parameters: https://hl7.org/fhir/R4/search.html#quantity
 
 Numbers with a unit. A row carries the unit's code as a 32-bit hash, and the printed unit as another where it
-differs, because ``5.4||mg`` asks for either. Units are compared as written, not converted.
+differs, because ``5.4||mg`` asks for either. Which UCUM codes are in use, and what they measure, stands in the
+dictionary of phrases: a search for ``2 g`` is also one for ``2000 mg``, in every unit that there is.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from fhirhub.fhirpath.compile import Route
+from fhirhub.search import ucum
 from fhirhub.search.parameters.base import Context, Emit, Facet, Query, any_of, refuse, split, unescape
-from fhirhub.search.parameters.number import Interval, as_float, limits, parse_number, predicate
-from fhirhub.search.predicate import Predicate
-from fhirhub.search.rows import Rows, hash49, range_key
+from fhirhub.search.parameters.number import (
+    Interval,
+    Searched,
+    are_points,
+    as_float,
+    bounds,
+    limits,
+    parse_number,
+    predicate,
+)
+from fhirhub.search.predicate import Measure, Predicate, Quantity
+from fhirhub.search.rows import Phrase, Rows, hash49, phrase, range_key
 
 Measured = tuple[float, float, tuple[str, ...]]
 """(lo, hi, spellings of the unit: none, or the code, or code and printed unit)."""
@@ -26,6 +38,17 @@ def unit_hash(unit: str, secret: bytes) -> int:
     """The signed 32-bit hash of a unit; never 0, which stands for none."""
     top = hash49(unit, secret) >> 17
     return (top - (1 << 32) if top >= 1 << 31 else top) or 1
+
+
+UNITS = 0
+"""The pid under which units stand in the dictionary of phrases."""
+
+
+@lru_cache(maxsize=4096)
+def unit_phrase(code: str, secret: bytes) -> tuple[int, Phrase] | None:
+    """The phrase that says what the unit ``code`` measures; None when UCUM does not know it."""
+    unit = ucum.read(code)
+    return None if unit is None else phrase(UNITS, unit.name, code, unit_hash(code, secret))
 
 
 def _units(value: dict[str, Any]) -> tuple[str, ...]:
@@ -112,6 +135,9 @@ def add_row(rows: Rows, key: int, measured: Measured, secret: bytes) -> None:
     coded = unit_hash(units[0], secret) if units else NO_UNIT
     printed = unit_hash(units[1], secret) if len(units) > 1 else NO_UNIT
     rows.numbers.add((key, least, most, coded, printed))
+    known = unit_phrase(units[0], secret) if units else None
+    if known is not None:
+        rows.phrases[known[0]] = known[1]
 
 
 def indexer(pid: int, route: Route, secret: bytes) -> Emit | None:
@@ -143,7 +169,24 @@ def compare(key: int, routes: Sequence[Route], expression: str, text: str, query
     unit = unit_hash(pieces[2], query.secret) if len(pieces) == 3 and pieces[2] else None
     if unit is None and len(pieces) == 3 and pieces[1]:
         raise refuse(expression, f"{text!r} names a system of units but no unit; write number|system|code")
+    if unit is not None and pieces[1] in ("", ucum.SYSTEM) and ucum.read(pieces[2]) is not None:
+        points = are_points(routes)
+        return Measure(key, searched.prefix, searched.value, searched.half, pieces[2], unit, points)
     return predicate(key, routes, searched, unit)
+
+
+def in_units(asked: Measure, units: Iterable[tuple[str, int]]) -> Predicate:
+    """``asked`` spelt out for the UCUM codes ``units`` (with their hashes) that measure the same."""
+    own = ucum.read(asked.code)
+    parts: list[Predicate] = []
+    for code, hashed in dict.fromkeys(((asked.code, asked.unit), *units)):
+        unit = ucum.read(code)
+        if own is None or unit is None or unit.dimension != own.dimension:
+            continue
+        value = ucum.converted(asked.value, own, unit)
+        searched = Searched(asked.prefix, value, asked.half * own.factor / unit.factor)
+        parts += [Quantity(asked.key, each, hashed) for each in bounds(searched, asked.points)]
+    return any_of(parts)
 
 
 def parse(facet: Facet, modifier: str | None, values: Sequence[str], query: Query) -> Predicate:

@@ -26,10 +26,13 @@ from fhirhub.search.parameters.base import (
     split,
     unescape,
 )
-from fhirhub.search.parameters.uri import uri_spellings
-from fhirhub.search.predicate import Keys, Or, Predicate, Refers
+from fhirhub.search.parameters.uri import add_uri, related, uri_spellings
+from fhirhub.search.predicate import Keys, Kin, Or, Predicate, Refers
 from fhirhub.search.rows import Rows, hashed_key
 
+MODIFIERS = ("identifier", "above", "below")
+HIERARCHIES = ("partof", "part-of")
+"""Parameters by which resources of a type are parts of others of the same type."""
 CANONICAL = frozenset(("canonical", "uri", "url"))
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}", re.ASCII)
 
@@ -53,6 +56,8 @@ def _reference_indexer(
     pid: int, route: Route, types: Container[str], secret: bytes, watchers: Mapping[str, tuple[int, ...]]
 ) -> Emit:
     only = route.resolves
+    # A logical reference that does not say to what type may be to any.
+    everybody = tuple(dict.fromkeys(each for pids in watchers.values() for each in pids))
 
     def present(kind: str | None, rows: Rows) -> None:
         rows.params.add(pid)
@@ -71,6 +76,9 @@ def _reference_indexer(
         present(kind, rows)
         for spelling in _logical_spellings(value.get("identifier")):
             rows.tokens.add(hashed_key(pid, spelling, secret))
+            for watcher in watchers.get(kind, ()) if kind is not None else everybody:
+                rows.params.add(watcher)
+                rows.tokens.add(hashed_key(watcher, spelling, secret))
         if isinstance(found, Literal) and found.type in types:
             rows.references.add((pid, found.type, found.id))
         elif isinstance(found, External):
@@ -95,9 +103,7 @@ def _reference_indexer(
 def _canonical_indexer(pid: int, secret: bytes) -> Emit:
     def emit(value: Any, rows: Rows, context: Context) -> None:
         if type(value) is str:
-            rows.params.add(pid)
-            for spelling in uri_spellings(value, "canonical"):
-                rows.tokens.add(hashed_key(pid, spelling, secret))
+            add_uri(pid, value, "canonical", rows, secret)
 
     return emit
 
@@ -181,7 +187,9 @@ def logical_spelling(facet: Facet, text: str) -> str:
 
 
 def parse(facet: Facet, modifier: str | None, values: Sequence[str], query: Query) -> Predicate:
-    """Any of ``values``; ``modifier`` is None, ``identifier`` or a resource type."""
+    """Any of ``values``; ``modifier`` is None, ``identifier``, ``above``, ``below`` or a resource type."""
+    if modifier in ("above", "below"):
+        return _related(facet, modifier, values, query)
     matches: list[tuple[str, str]] = []
     spellings: list[str] = []
     for value in values:
@@ -195,7 +203,37 @@ def parse(facet: Facet, modifier: str | None, values: Sequence[str], query: Quer
             matches += local
             spellings += other
     aliases = facet.aliases or (Alias(facet.pid),)
+    if modifier == "identifier":
+        pids = {facet.pid if alias.only else alias.pid for alias in aliases}
+        return Keys(tuple(hashed_key(pid, each, query.secret) for pid in sorted(pids) for each in spellings))
     return any_of([_one(alias, matches, spellings, query) for alias in aliases])
+
+
+def _related(facet: Facet, modifier: str, values: Sequence[str], query: Query) -> Predicate:
+    """``:above`` and ``:below``: the hierarchy of canonical urls, or of the resources that are referred to."""
+    texts = [unescape(value).strip() for value in values]
+    if facet.canonical:
+        return related(facet, modifier, texts, query)
+    parts: list[Predicate] = []
+    for text in texts:
+        for type, id in resolve(facet, None, text, query)[0]:
+            by = _hierarchy(type, query)
+            for alias in facet.aliases or (Alias(facet.pid),):
+                if by is not None and alias.only in (None, type):
+                    parts.append(Kin(alias.pid, type, id, by, modifier == "above"))
+    if not parts:
+        what = f"{facet.code}:{modifier} needs a reference to something that is part of others of its type"
+        raise refuse(facet.expression, what, "not-supported")
+    return any_of(parts)
+
+
+def _hierarchy(type: str, query: Query) -> int | None:
+    """The pid of the parameter that leads from a resource of ``type`` to the one it is a part of."""
+    for code in HIERARCHIES:
+        found = query.definitions.search_parameters(type).get(code)
+        if found is not None and type in found.targets:
+            return found.pid
+    return None
 
 
 def _one(alias: Alias, matches: list[tuple[str, str]], spellings: list[str], query: Query) -> Predicate:

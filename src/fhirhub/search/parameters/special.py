@@ -43,25 +43,6 @@ UNSERVED_PARAMETERS: dict[str, str] = {
 }
 """Code -> why a parameter that R4 defines is refused."""
 
-UNSERVED_MODIFIERS: dict[str, dict[str, str]] = {
-    "token": {
-        "text": "search in the text of codes is not served yet",
-        "in": "search by value set is not served yet",
-        "not-in": "search by value set is not served yet",
-        "above": "subsumption is not served yet",
-        "below": "subsumption is not served yet",
-    },
-    "uri": {
-        "above": "search by hierarchy is not served yet",
-        "below": "search by hierarchy is not served yet",
-    },
-    "reference": {
-        "above": "search by hierarchy is not served yet",
-        "below": "search by hierarchy is not served yet",
-    },
-}
-"""Kind -> modifier -> why a modifier that R4 defines is refused."""
-
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}", re.ASCII)
 
 

@@ -3,7 +3,8 @@
 A value is filed under its *spellings*: ``NUL code`` (any system), ``system|code`` (system empty when there is
 none) and ``system|`` (any code of the system). Elements without a system of their own (code, boolean, string,
 ContactPoint) have the first only; a query that names a system is answered from their required value set. Codings
-have a row for the second only: which of those belong to a code or a system is kept once, in a dictionary.
+have a row for the second only: which of those belong to a code or a system is kept once, in a dictionary. So is what
+they are called, for ``:text``; a concept without codings has a row for its text.
 """
 
 from __future__ import annotations
@@ -12,12 +13,26 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
+from fhirhub.definitions.tables import Definitions
 from fhirhub.fhirpath.compile import Route
-from fhirhub.search.parameters.base import NUL, Context, Emit, Facet, Query, negated, refuse, split, unescape
-from fhirhub.search.predicate import Keys, Predicate
-from fhirhub.search.rows import Rows, hashed_key
+from fhirhub.search.parameters.base import (
+    NUL,
+    Context,
+    Emit,
+    Facet,
+    Query,
+    any_of,
+    negated,
+    refuse,
+    split,
+    unescape,
+)
+from fhirhub.search.parameters.string import normalised
+from fhirhub.search.predicate import Concepts, Keys, Predicate, Worded
+from fhirhub.search.rows import STRING_LENGTH, Phrase, Rows, hashed_key, phrase
+from fhirhub.search.sorting import text_paths
 
-MODIFIERS = ("not", "of-type")
+MODIFIERS = ("not", "of-type", "text", "in", "not-in", "above", "below")
 
 BARE = frozenset(
     "code string id uri url canonical oid uuid markdown boolean integer positiveInt unsignedInt date "
@@ -98,30 +113,65 @@ def _code_keys(
     return exact, tuple((hashed_key(pid, umbrella, secret), exact) for umbrella in umbrellas)
 
 
+@lru_cache(maxsize=16384)
+def _called(pid: int, text: str, key: int) -> tuple[int, Phrase]:
+    """The phrase that says that what stands under ``key`` is called ``text``."""
+    return phrase(pid, normalised(text)[:STRING_LENGTH], text, key)
+
+
+def _add_coding(pid: int, value: dict[str, Any], rows: Rows, secret: bytes) -> int | None:
+    """The rows of one coding; its key."""
+    system, code, display = value.get("system"), value.get("code"), value.get("display")
+    if not (system is None or type(system) is str) or not (code is None or type(code) is str):
+        return None
+    key, pairs = _code_keys(pid, system, code, secret)
+    if key is None:
+        if type(display) is str:
+            _add_text(pid, display, rows, secret)
+        return None
+    rows.tokens.add(key)
+    rows.codings.update(pairs)
+    if type(display) is str:
+        hashed, found = _called(pid, display, key)
+        rows.phrases[hashed] = found
+    return key
+
+
+def _add_text(pid: int, text: str, rows: Rows, secret: bytes) -> None:
+    """The rows of a text that describes no coding."""
+    key = hashed_key(pid, f"t{NUL}{text}", secret)
+    rows.tokens.add(key)
+    hashed, found = _called(pid, text, key)
+    rows.phrases[hashed] = found
+
+
 def _coding_indexer(pid: int, secret: bytes) -> Emit:
     def emit(value: Any, rows: Rows, context: Context) -> None:
         if type(value) is dict:
-            system, code = value.get("system"), value.get("code")
             rows.params.add(pid)
-            if (system is None or type(system) is str) and (code is None or type(code) is str):
-                key, pairs = _code_keys(pid, system, code, secret)
-                if key is not None:
-                    rows.tokens.add(key)
-                    rows.codings.update(pairs)
+            _add_coding(pid, value, rows, secret)
 
     return emit
 
 
 def _concept_indexer(pid: int, secret: bytes) -> Emit:
-    emit_coding = _coding_indexer(pid, secret)
-
     def emit(value: Any, rows: Rows, context: Context) -> None:
-        if type(value) is dict:
-            rows.params.add(pid)
-            codings = value.get("coding")
-            if type(codings) is list:
-                for coding in codings:
-                    emit_coding(coding, rows, context)
+        if type(value) is not dict:
+            return
+        rows.params.add(pid)
+        codings, text = value.get("coding"), value.get("text")
+        keys: list[int] = []
+        if type(codings) is list:
+            for coding in codings:
+                key = _add_coding(pid, coding, rows, secret) if type(coding) is dict else None
+                if key is not None:
+                    keys.append(key)
+        if type(text) is str:
+            for key in keys:
+                hashed, found = _called(pid, text, key)
+                rows.phrases[hashed] = found
+            if not keys:
+                _add_text(pid, text, rows, secret)
 
     return emit
 
@@ -142,9 +192,15 @@ def _identifier_indexer(pid: int, secret: bytes) -> Emit:
         system, code, kind = value.get("system"), value.get("value"), value.get("type")
         if type(system) is str and system:
             tokens.add(hashed_key(pid, system + "|", secret))
-        if type(kind) is dict and type(code) is str and type(kind.get("coding")) is list:
-            for coding in kind["coding"]:
-                if type(coding) is dict and type(coding.get("code")) is str:
+        if type(kind) is not dict:
+            return
+        if type(kind.get("text")) is str:
+            _add_text(pid, kind["text"], rows, secret)
+        for coding in kind["coding"] if type(kind.get("coding")) is list else ():
+            if type(coding) is dict:
+                if type(coding.get("display")) is str:
+                    _add_text(pid, coding["display"], rows, secret)
+                if type(code) is str and type(coding.get("code")) is str:
                     spelling = of_type_spelling(str(coding.get("system") or ""), coding["code"], code)
                     tokens.add(hashed_key(pid, spelling, secret))
 
@@ -217,7 +273,11 @@ def _of_type(facet: Facet, text: str) -> str:
 
 
 def parse(facet: Facet, modifier: str | None, values: Sequence[str], query: Query) -> Predicate:
-    """Any of ``values``, or with ``:not`` none of them."""
+    """Any of ``values``, or with ``:not`` and ``:not-in`` none of them."""
+    if modifier == "text":
+        return _worded(facet, values)
+    if modifier in ("in", "not-in", "above", "below"):
+        return _related(facet, modifier, values)
     spellings: list[str] = []
     for text in values:
         if not text:
@@ -236,3 +296,48 @@ def parse(facet: Facet, modifier: str | None, values: Sequence[str], query: Quer
     codes = dict.fromkeys(hashed_key(facet.pid, each, query.secret) for each in open_ended)
     found = Keys(tuple(keys), tuple(codes))
     return negated(found) if modifier == "not" else found
+
+
+def _worded(facet: Facet, values: Sequence[str]) -> Predicate:
+    """``:text``: what the codes are called."""
+    paths = text_paths(facet)
+    if not paths:
+        raise refuse(facet.expression, f"{facet.code} has codes without texts", "not-supported")
+    words = [normalised(unescape(value)) for value in values]
+    if not all(words):
+        raise refuse(facet.expression, f"{facet.code}:text needs some text to look for")
+    return any_of([Worded(facet.pid, each[:STRING_LENGTH], paths) for each in words])
+
+
+def _related(facet: Facet, modifier: str, values: Sequence[str]) -> Predicate:
+    """``:in``, ``:not-in`` (value sets), ``:above``, ``:below`` (the hierarchy of a code system)."""
+    ways = tuple(dict.fromkeys((route.type_name, route.binding) for route in facet.routes))
+    if all(name == "Identifier" for name, _ in ways):
+        raise refuse(
+            facet.expression, f"{facet.code}:{modifier} is for codes, not identifiers", "not-supported"
+        )
+    asked: list[Predicate] = []
+    for value in values:
+        text = unescape(value)
+        if modifier in ("above", "below"):
+            pieces = [unescape(piece) for piece in split(value, "|")]
+            if len(pieces) != 2 or not all(pieces):
+                raise refuse(facet.expression, f"{facet.code}:{modifier} is written system|code")
+            text = "|".join(pieces)
+        asked.append(Concepts(facet.pid, "in" if modifier == "not-in" else modifier, text, ways))
+    return negated(any_of(asked)) if modifier == "not-in" else any_of(asked)
+
+
+def concept_spellings(
+    ways: Iterable[tuple[str, str | None]], members: Iterable[tuple[str, str]], definitions: Definitions
+) -> list[str]:
+    """How elements of the types ``ways`` hold the concepts ``members`` (system, code)."""
+    found: dict[str, None] = {}
+    for name, binding in ways:
+        own = definitions.value_set(binding) if binding else None
+        for system, code in members:
+            if name in CODED:
+                found[f"{system}|{code}"] = None
+            elif own is None or (system, code) in own:
+                found[NUL + code] = None
+    return list(found)
