@@ -145,6 +145,7 @@ $$;
 --   2 missing: unit n refers to rid detail, which is absent or deleted
 --   3 in use: change n deletes a resource that rid detail, of type number version, refers to
 -- p_coding_*, p_phrase_*: entries of the dictionaries that the caller has not seen in them yet.
+-- Method 4 is no new version: the rows of the current one are made anew (base must be that; content is null).
 -- A reference that no search parameter covers stands under parameter 0: its key is the rid of the target.
 create function write_changes(
     p_unit integer[], p_rid bigint[], p_rt smallint[], p_id text[], p_base integer[], p_method smallint[],
@@ -243,7 +244,7 @@ begin
         select r.rid, r.updated, r.version, r.rt, r.method, r.deleted, r.meta, r.content
         from unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
         cross join lateral (select r.* from resource r where r.rt = c.rt and r.rid = c.rid offset 0) as r
-        where c.base > 0 and v_changed[c.n];
+        where c.base > 0 and v_changed[c.n] and p_method[c.n] <> 4;
 
         delete from token t
         using (
@@ -253,7 +254,7 @@ begin
                 select r.rt, r.rid, r.date, r.keys from resource r where r.rt = c.rt and r.rid = c.rid offset 0
             ) as r
             cross join unnest(r.keys) as old (key)
-            where c.base > 0 and v_changed[c.n] and (r.date <> c.date or old.key <> all (
+            where c.base > 0 and v_changed[c.n] and (r.date <> c.date or p_method[c.n] = 4 or old.key <> all (
                 p_keys[coalesce(p_keys_end[c.n - 1], 0) + 1 : p_keys_end[c.n]]))
         ) as gone
         where t.rt = gone.rt and t.key = gone.key and t.date = gone.date and t.rid = gone.rid;
@@ -266,7 +267,7 @@ begin
         ) as r
         cross join unnest(p_keys[coalesce(p_keys_end[c.n - 1], 0) + 1 : p_keys_end[c.n]]) as new (key)
         where c.base >= 0 and v_changed[c.n]
-          and (r.date <> c.date or r.keys is null or new.key <> all (r.keys));
+          and (r.date <> c.date or p_method[c.n] = 4 or r.keys is null or new.key <> all (r.keys));
 
         delete from string t
         using unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
@@ -279,8 +280,11 @@ begin
         where t.rt = c.rt and t.rid = c.rid and c.base > 0 and v_changed[c.n];
 
         update resource r
-        set updated = greatest(v_now, r.updated + 1), date = c.date, version = r.version + 1, method = c.method,
-            deleted = c.method = 3, meta = c.meta::jsonb, content = c.content::jsonb,
+        set updated = case when c.method = 4 then r.updated else greatest(v_now, r.updated + 1) end, date = c.date,
+            version = case when c.method = 4 then r.version else r.version + 1 end,
+            method = case when c.method = 4 then r.method else c.method end, deleted = c.method = 3,
+            meta = case when c.method = 4 then r.meta else c.meta::jsonb end,
+            content = case when c.method = 4 then r.content else c.content::jsonb end,
             keys = p_keys[coalesce(p_keys_end[c.n - 1], 0) + 1 : p_keys_end[c.n]],
             params = p_params[coalesce(p_params_end[c.n - 1], 0) + 1 : p_params_end[c.n]]
         from unnest(p_rid, p_rt, p_base, p_method, p_date, p_meta, p_content)

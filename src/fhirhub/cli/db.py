@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import sys
+from typing import Annotated, Any
 
 import typer
 
 from fhirhub.cli.common import JSON, answer, settings
+from fhirhub.definitions.tables import load
 from fhirhub.store import migrate as migrations
 from fhirhub.store.postgres import database
+from fhirhub.store.reindex import Reindexed
+from fhirhub.store.reindex import reindex as make_anew
+from fhirhub.store.store import Store
+from fhirhub.store.verify import verify
 
 app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def db() -> None:
-    """Migrate and check the store."""
+    """Migrate, check and reindex the store."""
 
 
 @app.command()
@@ -37,10 +43,21 @@ async def _migrate(dsn: str) -> migrations.State:
 
 
 @app.command()
-def check(as_json: bool = JSON) -> None:
+def check(
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Compare every index row with its document, too.")
+    ] = False,
+    as_json: bool = JSON,
+) -> None:
     """Are the server's settings and the schema what the code expects? Exit code 1 when not."""
-    with database(settings().settings) as dsn:
+    loaded = settings().settings
+    with database(loaded) as dsn:
         found = asyncio.run(_check(dsn))
+        if deep and not found["problems"]:
+            bases = (f"{loaded.base_url}/fhir",) if loaded.base_url else ()
+            looked = asyncio.run(verify(dsn, load(), integrity=loaded.referential_integrity, bases=bases))
+            found["problems"] += looked.disagreements
+            found |= {"resources": looked.resources, "disagreements": looked.wrong}
     lines = [f"Schema revision {found['current'] or 'none'}, expected {found['expected']}."]
     answer(found, "\n".join([*lines, *(found["problems"] or ["All is well."])]), as_json)
     raise typer.Exit(1 if found["problems"] else 0)
@@ -57,3 +74,37 @@ async def _check(dsn: str) -> dict[str, Any]:
     finally:
         await connection.close()
     return {"current": state.current, "expected": state.expected, "problems": problems}
+
+
+@app.command()
+def reindex(
+    types: Annotated[
+        list[str] | None, typer.Option("--type", help="Only this resource type; may be repeated.")
+    ] = None,
+    as_json: bool = JSON,
+) -> None:
+    """Make all index rows anew, beside a running server; searches go on meanwhile."""
+    unknown = [each for each in types or () if each not in load().type_number]
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)} is no R4 resource type")
+    loaded = settings().settings
+    bases = (f"{loaded.base_url}/fhir",) if loaded.base_url else ()
+    with database(loaded) as dsn:
+        found = asyncio.run(_reindex(dsn, types or [], bases))
+    text = (
+        f"Indexed {found.resources:,} resources anew; {found.overtaken:,} were changed by others meanwhile."
+    )
+    answer({"resources": found.resources, "overtaken": found.overtaken}, text, as_json)
+
+
+async def _reindex(dsn: str, types: list[str], bases: tuple[str, ...]) -> Reindexed:
+    await migrations.ensure(dsn)
+    store = await Store.open(dsn, load(), integrity=False)
+
+    def progress(type_: str, done: int, total: int) -> None:
+        print(f"{done:,} of {total:,} resources ({type_})", file=sys.stderr)
+
+    try:
+        return await make_anew(store, types=types, bases=bases, progress=progress)
+    finally:
+        await store.close()

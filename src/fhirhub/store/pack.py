@@ -16,7 +16,9 @@ ARGUMENTS = 39
 CALL = "select * from write_changes(" + ", ".join(f"${n}" for n in range(1, ARGUMENTS + 1)) + ")"
 CODINGS = 50_000
 """Entries of each dictionary that a process remembers."""
-METHOD_NUMBER = {method: number for number, method in enumerate(METHODS)}
+REINDEX = "REINDEX"
+"""The method of a change that makes no version: the index rows of the current one are made anew."""
+METHOD_NUMBER = {method: number for number, method in enumerate((*METHODS, REINDEX))}
 
 
 @dataclass(slots=True)
