@@ -25,6 +25,12 @@ SESSION = {
     "timezone": "UTC",
 }
 
+STATEMENTS = 300
+"""Prepared statements of one connection; the one longest unused makes room."""
+NAMED = 1
+"""asyncpg's own cache is not used, but where it is off (0) it gives statements no name, and the server parses and
+plans them again on every call: that costs more than the statement."""
+
 LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -55,9 +61,12 @@ class Connection:
         """The rows of ``sql``, prepared on first use."""
         statement = self._statements.get(sql)
         if statement is None:
-            if len(self._statements) > 400:
-                self._statements.clear()
-            statement = self._statements[sql] = await self.raw.prepare(sql)
+            while len(self._statements) >= STATEMENTS:
+                del self._statements[next(iter(self._statements))]
+            statement = await self.raw.prepare(sql)
+        else:
+            del self._statements[sql]
+        self._statements[sql] = statement
         return await statement.fetch(*args)
 
 
@@ -85,7 +94,7 @@ class Lane:
 
     async def _connect(self) -> Connection:
         raw = await asyncpg.connect(
-            self._dsn, server_settings=self._settings, statement_cache_size=0, timeout=5
+            self._dsn, server_settings=self._settings, statement_cache_size=NAMED, timeout=5
         )
         connection = Connection(raw)
         self._all.add(connection)
