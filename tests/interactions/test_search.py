@@ -85,8 +85,38 @@ CASES: dict[str, list[Step]] = {
     ],
     "over one type from the system": [
         {"do": "GET ?_type=Patient&gender=male&_total=accurate", "has": {"total": 13, "link.0.url": f"{BASE}/Patient?gender=male&_total=accurate"}},
-        {"do": "GET ?_type=Patient,Observation", "status": 400, "issue": "not served yet"},
         {"do": "POST _search", "send": "_type=Patient&_id=p2", "with": FORM, "has": {"entry.#": 1}},
+    ],
+    "across types": [
+        {"do": "GET ?_type=Patient,Organization&_total=accurate&_count=10", "has": {
+            "total": 26, "entry.#": 10, "link.0.url": f"{BASE}?_type=Patient,Organization&_total=accurate&_count=10",
+            "link.2.relation": "next"}, "save": {"next": "link.2.url"}},
+        {"do": "GET {next}", "has": {"entry.#": 10}},
+        {"do": "GET ?_type=Patient,Observation&_id=p1,b1,o&_sort=_id", "has": {
+            "entry.#": 2, "entry.0.resource.id": "b1", "entry.1.resource.id": "p1"}},
+        {"do": "GET ?_id=p1,b1,o&_sort=-_id", "has": {"entry.#": 3, "entry.0.fullUrl": f"{BASE}/Patient/p1",
+                                                      "entry.1.fullUrl": f"{BASE}/Organization/o"}},
+        {"do": "GET ?_summary=count", "has": {"total": 33}},
+        {"do": "GET ?_lastUpdated=ge2020&_count=50&_sort=-_lastUpdated", "has": {"entry.#": 33}},
+        {"do": "GET ?_lastUpdated=lt2020", "has": {"entry": "-"}},
+        {"do": "GET ?_tag=nothing", "has": {"entry": "-"}},
+        {"do": "GET ?_tag:missing=true&_summary=count", "has": {"total": 33}},
+        {"do": "GET ?_type=Patient,Observation&_tag:not=x&_summary=count", "has": {"total": 32}},
+        {"do": "GET ?_type=Patient,Observation&_include=Observation:subject&_id=b1", "has": {"entry.#": 2, "entry.1.search.mode": "include"}},
+        {"do": "GET ?_type=Patient,Organization&_revinclude=Observation:subject&_id=p1", "has": {"entry.#": 8}},
+        {"do": "GET ?_type=Patient,Observation&gender=male", "status": 400, "issue": "Observation has no search parameter 'gender'"},
+        {"do": "GET ?_type=Patient,Observation&gender=male&_id=p1", "with": {"prefer": "handling=lenient"},
+         "has": {"entry.#": 2, "entry.1.search.mode": "outcome", "link.0.url": f"{BASE}?_type=Patient,Observation&_id=p1"}},
+        {"do": "GET ?name=x", "status": 400, "issue": "parameters that all have"},
+        {"do": "GET ?_type=Patient,Nonsense", "status": 400, "issue": "not a resource type"},
+        {"do": "GET ?_type=Patient,Organization&name=clinic,muster01&_sort=name", "has": {
+            "entry.#": 2, "entry.0.resource.id": "o", "entry.1.resource.id": "p1"}},
+        {"do": "GET ?_type=Patient,Organization&_has:Observation:subject:code=8480-6", "status": 400, "issue": "does not refer"},
+        {"do": "POST _search", "send": "_type=Patient,Organization&name=muster&_count=2", "with": FORM,
+         "has": {"entry.#": 2}, "save": {"next": "link.2.url"}},
+        {"do": "GET {next}", "has": {"entry.#": 2, "link.3.relation": "next"}},
+        {"do": "GET ?_type=Patient,Organization&_elements=name&_id=o", "has": {"entry.#": 1}},
+        {"do": "GET ?_type=Patient,Observation&_sort=_id,_id", "status": 400},
     ],
     "in a compartment": [
         {"do": "GET Patient/p1/Observation?date=ge2020-01-03&_count=2&_total=accurate", "has": {
@@ -98,6 +128,15 @@ CASES: dict[str, list[Step]] = {
         {"do": "GET Patient/p1/Observation?nonsense=1", "status": 400},
         {"do": "GET Patient/p1/Organization", "status": 404, "issue": "compartment"},
         {"do": "GET Organization/o/Observation", "status": 405},
+        {"do": "POST Patient/p1/Observation/_search", "send": "_count=3", "with": FORM, "has": {"entry.#": 3}, "save": {"next": "link.2.url"}},
+        {"do": "GET {next}", "has": {"entry.#": 3}},
+        {"do": "GET Patient/p1/*?_count=5&_total=accurate", "has": {
+            "total": 8, "entry.#": 5, "link.0.url": f"{BASE}/Patient/p1/*?_count=5&_total=accurate"}, "save": {"next": "link.2.url"}},
+        {"do": "GET {next}", "has": {"entry.#": 3, "link.2.relation": "previous"}},
+        {"do": "GET Patient/p1/*?_type=Observation", "has": {"entry.#": 7}},
+        {"do": "GET Patient/p1/*?_type=Organization", "status": 400, "issue": "not a resource type"},
+        {"do": "POST Patient/p1/*/_search", "send": "_id=b1,p1,p2", "with": FORM, "has": {"entry.#": 2}},
+        {"do": "GET Patient/nobody/*", "has": {"entry": "-"}},
         {"do": "POST Patient/p1/Observation", "send": {}, "status": 405},
     ],
     "everything": [
@@ -123,12 +162,22 @@ async def test_case(client: httpx.AsyncClient, name: str) -> None:
     await run(client, CASES[name])
 
 
-@pytest.mark.parametrize("query", ["gender=female", "_sort=-birthdate", "_sort=_lastUpdated"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "Patient?gender=female",
+        "Patient?_sort=-birthdate",
+        "Patient?_sort=_lastUpdated",
+        "?_type=Patient,Organization,Observation",
+        "?_sort=-_lastUpdated",
+        "Patient/p1/*?",
+    ],
+)
 async def test_pages_neither_skip_nor_repeat(client: httpx.AsyncClient, query: str) -> None:
     """Forward to the end, and back to the beginning."""
-    all_at_once = (await client.get(f"Patient?{query}&_count=99")).json()
+    all_at_once = (await client.get(f"{BASE}/{query}&_count=99".replace("/?", "?"))).json()
     expected = [entry["resource"]["id"] for entry in all_at_once["entry"]]
-    url, pages = f"Patient?{query}&_count=5", []
+    url, pages = f"{BASE}/{query}&_count=5".replace("/?", "?"), []
     while url:
         page = (await client.get(url)).json()
         pages.append([entry["resource"]["id"] for entry in page["entry"]])

@@ -42,7 +42,7 @@ _DEFAULT = Preferences()
 _BODY = frozenset(
     {"create", "update", "conditional-update", "patch", "conditional-patch", "bundle", "operation"}
 )
-_FORM = frozenset({"search-type", "search-system"})
+_FORM = frozenset({"search-type", "search-system", "search-compartment"})
 _PATCH = frozenset({"patch", "conditional-patch"})
 _BODILESS = frozenset({"GET", "HEAD"})
 _QUICK = frozenset({"read", "vread", "capabilities"})

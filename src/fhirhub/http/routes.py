@@ -62,9 +62,11 @@ def resolve(method: str, path: str, types: Collection[str]) -> Route:
         return Route(_pick(_TYPE, method), first)
     if len(segments) == 2 and segments[1][:1] in ("_", "$"):
         return _on_type(method, first, segments[1], path)
-    if len(segments) == 3 and segments[2] in types and ID.fullmatch(segments[1]):
-        # The type that is searched for has no field of its own in a route.
-        return Route(_pick({"GET": "search-compartment"}, method), first, segments[1], operation=segments[2])
+    if len(segments) in (3, 4) and (segments[2] in types or segments[2] == "*") and ID.fullmatch(segments[1]):
+        if segments[3:] in ([], ["_search"]):
+            offered = {"POST": "search-compartment"} if segments[3:] else {"GET": "search-compartment"}
+            # The type that is searched for (* for all) has no field of its own in a route.
+            return Route(_pick(offered, method), first, segments[1], operation=segments[2])
     return _on_instance(method, first, segments, path)
 
 

@@ -12,14 +12,14 @@ CURSOR = "_cursor"
 _MARK = "~"
 
 
-def sealed(hub: Hub, type: str, parameters: Parameters) -> str:
-    """``parameters`` of a search on ``type`` as an opaque cursor that only this store can open."""
-    return _MARK + hub.store.sealer.seal(list(parameters), f"form {type}")
+def sealed(hub: Hub, path: str, parameters: Parameters) -> str:
+    """``parameters`` of a search at ``path`` as an opaque cursor that only this store can open."""
+    return _MARK + hub.store.sealer.seal(list(parameters), f"form {path}")
 
 
-def opened(hub: Hub, type: str, parameters: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """``parameters``, or those sealed in its cursor; 400 when the cursor was not made here for ``type``."""
+def opened(hub: Hub, path: str, parameters: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """``parameters``, or those sealed in its cursor; 400 when the cursor was not made here for ``path``."""
     token = next((value for name, value in parameters if name == CURSOR and value[:1] == _MARK), None)
     if token is None:
         return parameters
-    return tuple((name, value) for name, value in hub.store.sealer.open(token[1:], f"form {type}"))
+    return tuple((name, value) for name, value in hub.store.sealer.open(token[1:], f"form {path}"))

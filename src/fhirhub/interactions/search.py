@@ -1,16 +1,17 @@
-"""search on a type, by GET and by POST: https://hl7.org/fhir/R4/http.html#search."""
+"""search on a type, across types and in a compartment, by GET and by POST: https://hl7.org/fhir/R4/http.html#search."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from fhirhub.errors import BadRequest, Issue, NotFound
+from fhirhub.errors import Issue, NotFound
 from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.hub import Hub
 from fhirhub.interactions.bundles import bundle, found_entry, notes_entry, url_with
 from fhirhub.interactions.compartment import member, members
 from fhirhub.interactions.sealed import CURSOR, opened, sealed
 from fhirhub.interactions.shape import cut
+from fhirhub.search.across import combined, types_of
 from fhirhub.search.predicate import And, Predicate
 from fhirhub.search.request import SearchRequest
 from fhirhub.store.records import Page
@@ -27,10 +28,21 @@ async def search_type(hub: Hub, request: FhirRequest) -> FhirResult:
 
 
 async def search_compartment(hub: Hub, request: FhirRequest) -> FhirResult:
-    """A search among those of a compartment: ``Patient/1/Observation`` (the type searched is the last of the path)."""
+    """A search in a compartment: ``Patient/1/Observation`` or ``Patient/1/*`` (the last of the path is ``operation``)."""
     compartment, id, type = request.type, request.id, request.operation
     assert compartment is not None and id is not None and type is not None
-    if type not in members(hub, compartment):
+    inside = members(hub, compartment)
+    if type == "*":
+        path = f"{request.base}/{compartment}/{id}/*"
+        types = tuple(dict.fromkeys((compartment, *inside)))
+        parameters = opened(hub, path.removeprefix(request.base), request.parameters)
+        search = hub.parser.parse_across(
+            parameters, lenient=request.prefer.lenient, bases=(request.base,), types=types
+        )
+        within = combined(search.types, [member(hub, compartment, id, each) for each in search.types])
+        search = replace(search, where=And((within, search.where)))
+        return await _answer(hub, request, search, path, parameters is not request.parameters)
+    if type not in inside:
         raise NotFound(Issue("not-found", f"{type} is not in the compartment of a {compartment}."))
     path = f"{request.base}/{compartment}/{id}/{type}"
     return await _page(hub, request, type, path, member(hub, compartment, id, type))
@@ -40,27 +52,35 @@ async def _page(
     hub: Hub, request: FhirRequest, type: str, path: str, within: Predicate | None = None
 ) -> FhirResult:
     """One page of a search on ``type``, whose links begin with ``path``; ``within`` narrows it."""
-    parameters = opened(hub, type, request.parameters)
+    parameters = opened(hub, path.removeprefix(request.base), request.parameters)
     search = hub.parser.parse(type, parameters, lenient=request.prefer.lenient, bases=(request.base,))
     if within is not None:
         search = replace(search, where=And((within, search.where)))
+    return await _answer(hub, request, search, path, parameters is not request.parameters)
+
+
+async def _answer(
+    hub: Hub, request: FhirRequest, search: SearchRequest, path: str, was_sealed: bool
+) -> FhirResult:
+    """The page that ``search`` asks for."""
     page = await hub.store.search(search)
     links = _links(search, page, request)
-    if request.content_type == "form" or parameters is not request.parameters:
-        links = _hidden(hub, type, links)
+    if request.content_type == "form" or was_sealed:
+        links = _hidden(hub, path.removeprefix(request.base), links)
     entries = _entries(hub, request.base, search, page)
     shown = [(relation, url_with(path, given)) for relation, given in links]
     return FhirResult(200, bundle("searchset", page.total, shown, entries, hub.clock()))
 
 
 async def search_system(hub: Hub, request: FhirRequest) -> FhirResult:
-    """A search over one ``_type`` is a search on that type; over several it is not served yet."""
-    types = {part for name, value in request.parameters if name == "_type" for part in value.split(",")}
-    if len(types) != 1 or not types <= hub.definitions.type_number.keys():
-        text = "A search over all types is not served yet: search on one type, or name one with _type."
-        raise BadRequest(Issue("not-supported", text, "_type"))
-    rest = tuple(pair for pair in request.parameters if pair[0] != "_type")
-    return await search_type(hub, replace(request, type=types.pop(), parameters=rest))
+    """A search across the types that ``_type`` names, or across all; over one type it is a search on that."""
+    parameters = opened(hub, "", request.parameters)
+    types = types_of(parameters, hub.definitions.resource_types)
+    if len(types) == 1 and parameters is request.parameters:
+        rest = tuple(pair for pair in parameters if pair[0] != "_type")
+        return await search_type(hub, replace(request, type=types[0], parameters=rest))
+    search = hub.parser.parse_across(parameters, lenient=request.prefer.lenient, bases=(request.base,))
+    return await _answer(hub, request, search, request.base, parameters is not request.parameters)
 
 
 def _entries(hub: Hub, base: str, search: SearchRequest, page: Page) -> list[bytes]:
@@ -93,13 +113,13 @@ def _links(search: SearchRequest, page: Page, request: FhirRequest) -> list[Give
     ]
 
 
-def _hidden(hub: Hub, type: str, links: list[Given]) -> list[Given]:
+def _hidden(hub: Hub, place: str, links: list[Given]) -> list[Given]:
     """``links`` of a search that came in a form: nothing of it stands in the addresses, they carry it sealed."""
     return [
         (
             relation,
             [
-                (CURSOR, sealed(hub, type, [pair for pair in given if pair[0] not in _ABOUT_THE_ANSWER])),
+                (CURSOR, sealed(hub, place, [pair for pair in given if pair[0] not in _ABOUT_THE_ANSWER])),
                 *(pair for pair in given if pair[0] in _ABOUT_THE_ANSWER),
             ],
         )

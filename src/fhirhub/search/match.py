@@ -22,6 +22,7 @@ from fhirhub.search.predicate import (
     Kin,
     Measure,
     Not,
+    OfType,
     Or,
     Predicate,
     Present,
@@ -158,6 +159,8 @@ def matches(predicate: Predicate, subject: Subject, world: World | None = None) 
             raise Undecided(f"{type(predicate).__name__} is for the store to answer")
         case Present(pid):
             return pid in rows.params
+        case OfType(types):
+            return subject.type in types
         case Ids(ids):
             return subject.id in ids
         case Updated(bounds):

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from fhirhub.definitions.tables import Definitions
 from fhirhub.errors import Issue, NotFound
+from fhirhub.search.across import across, types_of
 from fhirhub.search.filters import Filters, not_understood, suggestion
 from fhirhub.search.parameters.base import Budget, NotUnderstood, Query, refuse, shortened, too_costly
 from fhirhub.search.predicate import And, Predicate
@@ -96,6 +97,26 @@ class SearchParser:
         if request.summary == "count":
             request = replace(request, total="accurate")
         return replace(request, where=where, applied=tuple(applied), notes=tuple(notes))
+
+    def parse_across(
+        self,
+        parameters: Sequence[tuple[str, str]],
+        *,
+        lenient: bool = False,
+        bases: Sequence[str] = (),
+        types: tuple[str, ...] | None = None,
+    ) -> SearchRequest:
+        """The search across the types that ``_type`` names, or all of ``types`` (by default, of all there are).
+
+        Raises BadRequest as :meth:`parse` does.
+        """
+        named = any(name == "_type" for name, _ in parameters)
+        wanted = types_of(parameters, types or self.definitions.resource_types)
+
+        def parse(type: str, given: Sequence[tuple[str, str]]) -> SearchRequest:
+            return self.parse(type, given, bases=bases)
+
+        return across(parse, wanted, parameters, named=named or types is not None, lenient=lenient)
 
     def _check(self, type: str, parameters: Sequence[tuple[str, str]]) -> None:
         if type not in self.definitions.type_number:

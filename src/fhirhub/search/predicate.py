@@ -147,6 +147,13 @@ class Ids:
 
 
 @dataclass(frozen=True, slots=True)
+class OfType:
+    """The resource is of one of these types: a condition of searches across types."""
+
+    types: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Updated:
     """``meta.lastUpdated`` fulfils all ``bounds`` (microseconds since 1970 UTC; column is ``lo``)."""
 
@@ -206,6 +213,7 @@ Predicate = (
     | Kin
     | Present
     | Ids
+    | OfType
     | Updated
     | And
     | Or

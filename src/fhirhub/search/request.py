@@ -40,7 +40,7 @@ class Include:
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """One search on one resource type.
+    """One search on one resource type, or across several (``types``; ``type`` is then empty).
 
     ``applied`` are the parameters as understood, for the self link; ``notes`` are issues for the caller
     (parameters ignored under ``handling=lenient``), returned as an outcome entry.
@@ -59,3 +59,4 @@ class SearchRequest:
     cursor: str | None = None
     applied: tuple[tuple[str, str], ...] = ()
     notes: tuple[Issue, ...] = ()
+    types: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ from fhirhub.search.predicate import (
     Ids,
     Keys,
     Not,
+    OfType,
     Or,
     Present,
     Refers,
@@ -56,7 +57,7 @@ def choose(
     request: SearchRequest, parts: Sequence[Condition], compiler: Compiler, sort_date: int | None
 ) -> Plan:
     """The plan of a first page; ``sort_date`` is the pid of the type's main date."""
-    rt = compiler.number(request.type)
+    rt = compiler.root
     costs = [compiler.statistics.rows(part, rt, compiler.keys) for part in parts]
     driving = [n for n, part in enumerate(parts) if _can_drive(part, sort_date)]
     best = min(driving, key=costs.__getitem__, default=-1)
@@ -91,7 +92,7 @@ def _can_drive(part: Condition, sort_date: int | None) -> bool:
             return all(_can_drive(inner, None) for inner in parts)
         case And(parts):
             return any(_can_drive(inner, sort_date) for inner in parts)
-        case Not() | Present() | Updated() | Says():
+        case Not() | Present() | Updated() | Says() | OfType():
             return False
     raise TypeError(part)
 

@@ -18,6 +18,7 @@ from fhirhub.search.predicate import (
     Ids,
     Keys,
     Not,
+    OfType,
     Or,
     Present,
     Refers,
@@ -27,7 +28,7 @@ from fhirhub.search.predicate import (
 )
 from fhirhub.search.rows import STRING_LENGTH, VALUE_BITS, VALUE_MASK
 from fhirhub.store.ranges import Condition, Range
-from fhirhub.store.statement import Arguments, partition
+from fhirhub.store.statement import Arguments, table
 from fhirhub.store.statistics import Statistics
 
 PROBES = 3
@@ -41,7 +42,7 @@ def table_of(where: Text | Range) -> str:
 
 @dataclass(slots=True)
 class Candidate:
-    """An alias that stands for a candidate resource of type number ``rt``."""
+    """An alias that stands for a candidate resource of type number ``rt`` (0: of any of the types searched)."""
 
     alias: str
     rt: int
@@ -67,7 +68,7 @@ class Candidate:
         if not self.needs_resource:
             return ""
         return (
-            f" cross join lateral (select * from resource_{partition(self.rt)} r where r.rid = {self.rid}"
+            f" cross join lateral (select * from {table('resource', self.rt)} r where r.rid = {self.rid}"
             f" offset 0) as r_{self.alias}"
         )
 
@@ -80,6 +81,8 @@ class Compiler:
     statistics: Statistics
     keys: dict[Condition, tuple[int, ...]]
     """The reference keys of every Refers in the request; none if what it names does not exist."""
+    types: tuple[int, ...]
+    """Numbers of the types that are searched."""
     arguments: Arguments = field(default_factory=Arguments)
     _aliases: int = 0
 
@@ -91,6 +94,19 @@ class Compiler:
     def number(self, type_: str) -> int:
         """The number of a resource type."""
         return self.definitions.type_number[type_]
+
+    @property
+    def root(self) -> int:
+        """The number of the type that is searched, 0 when there are several."""
+        return self.types[0] if len(self.types) == 1 else 0
+
+    def of_type(self, row: str, rt: int) -> str:
+        """A test that a resource row is of type ``rt``."""
+        return (
+            f"{row}.rt = {rt}"
+            if rt
+            else f"{row}.rt = any ({self.arguments.add(list(self.types), 'smallint[]')})"
+        )
 
     def token_keys(self, where: Condition) -> tuple[int, ...] | None:
         """The keys of a predicate that token rows alone decide, else None."""
@@ -107,13 +123,16 @@ class Compiler:
                 return self._test_keys(self.token_keys(where) or (), of)
             case Text() | Range():
                 row = self.alias()
-                table = table_of(where)
+                name = table_of(where)
                 return (
-                    f"exists (select from {table}_{partition(of.rt)} {row} where {row}.rid = {of.rid}"
+                    f"exists (select from {table(name, of.rt)} {row} where {row}.rid = {of.rid}"
                     f" and {self.condition(where, row)})"
                 )
             case Present(pid):
                 return f"{self.arguments.add(pid, 'smallint')} = any ({of.resource()}.params)"
+            case OfType(types):
+                numbers = [self.number(each) for each in types]
+                return f"{of.resource()}.rt = any ({self.arguments.add(numbers, 'smallint[]')})"
             case Says(paths, texts):
                 return self._test_says(paths, texts, of)
             case Ids(ids):
@@ -139,7 +158,7 @@ class Compiler:
             return f"{of.resource()}.keys && {self.arguments.bigs(list(keys))}"
         row = self.alias()
         found = [
-            f"exists (select from token_{partition(of.rt)} {row} where {row}.key = {self.arguments.big(key)}"
+            f"exists (select from {table('token', of.rt)} {row} where {row}.key = {self.arguments.big(key)}"
             f" and {row}.date = {of.alias}.date and {row}.rid = {of.rid})"
             for key in keys
         ]
@@ -171,7 +190,7 @@ class Compiler:
         source = Candidate(self.alias(), self.number(where.type), dated=True)
         inner = self.test(where.part, source)
         return (
-            f"exists (select from token_{partition(source.rt)} {source.alias}{source.join()}"
+            f"exists (select from {table('token', source.rt)} {source.alias}{source.join()}"
             f" where {source.alias}.key = {self.arguments.big(where.pid << VALUE_BITS)} | {of.rid} and {inner})"
         )
 
@@ -219,18 +238,17 @@ class Compiler:
     def rids(self, where: Condition, rt: int) -> str:
         """A select of ``rid`` (repeats possible) of all resources of ``rt`` that fulfil ``where``."""
         row = self.alias()
-        part = partition(rt)
         match where:
             case Keys() | Refers():
                 keys = self.arguments.bigs(list(self.token_keys(where) or ()))
-                return f"select {row}.rid from token_{part} {row} where {row}.key = any ({keys})"
+                return f"select {row}.rid from {table('token', rt)} {row} where {row}.key = any ({keys})"
             case Text() | Range():
-                table = table_of(where)
-                return f"select {row}.rid from {table}_{part} {row} where {self.condition(where, row)}"
+                name = table_of(where)
+                return f"select {row}.rid from {table(name, rt)} {row} where {self.condition(where, row)}"
             case Ids(ids):
                 wanted = self.arguments.add(list(ids), "text[]")
                 return (
-                    f"select {row}.rid from resource_{part} {row} where {row}.rt = {rt}"
+                    f"select {row}.rid from {table('resource', rt)} {row} where {self.of_type(row, rt)}"
                     f" and {row}.id = any ({wanted}) and not {row}.deleted"
                 )
             case Or(parts) if parts:
@@ -241,7 +259,7 @@ class Compiler:
                 target = self.alias()
                 return (
                     f"select {row}.rid from (select distinct rid from ({self.rids(inner, self.number(type_))})"
-                    f" as x) as {target} cross join lateral (select t.rid from token_{part} t"
+                    f" as x) as {target} cross join lateral (select t.rid from {table('token', rt)} t"
                     f" where t.key = {self.arguments.big(pid << VALUE_BITS)} | {target}.rid offset 0) as {row}"
                 )
             case Has(type_, pid, inner):
@@ -252,10 +270,11 @@ class Compiler:
                 return (
                     f"select {target}.rid from (select distinct k & {VALUE_MASK} as rid"
                     f" from ({self.rids(inner, source)}) as {row}"
-                    f" cross join lateral (select r.keys from resource_{partition(source)} r"
+                    f" cross join lateral (select r.keys from {table('resource', source)} r"
                     f" where r.rid = {row}.rid offset 0) as r cross join unnest(r.keys) as k"
                     f" where k >= {first} and k < {last}) as {row} cross join lateral (select r.rid"
-                    f" from resource_{part} r where r.rid = {row}.rid and r.rt = {rt} and not r.deleted"
+                    f" from {table('resource', rt)} r where r.rid = {row}.rid and {self.of_type('r', rt)}"
+                    f" and not r.deleted"
                     f" offset 0) as {target}"
                 )
         return self._filtered(where, rt)
@@ -275,6 +294,6 @@ class Compiler:
         candidate = Candidate(self.alias(), rt, dated=True, is_resource=True)
         test = self.test(where, candidate)
         return (
-            f"select {candidate.rid} from resource_{partition(rt)} {candidate.alias}{candidate.join()}"
-            f" where {candidate.alias}.rt = {rt} and not {candidate.alias}.deleted and {test}"
+            f"select {candidate.rid} from {table('resource', rt)} {candidate.alias}{candidate.join()}"
+            f" where {self.of_type(candidate.alias, rt)} and not {candidate.alias}.deleted and {test}"
         )

@@ -20,9 +20,9 @@ from fhirhub.store.plan import Plan, choose, parts_of
 from fhirhub.store.predicates import Compiler
 from fhirhub.store.ranges import Condition, fold
 from fhirhub.store.reads import COLUMNS, stored
-from fhirhub.store.records import Page
+from fhirhub.store.records import Page, Stored
 from fhirhub.store.resolve import Fetch, Name, Resolver
-from fhirhub.store.statement import partition
+from fhirhub.store.statement import table
 from fhirhub.store.statistics import Statistics
 from fhirhub.store.walks import Position, Walker
 
@@ -87,7 +87,7 @@ class Searcher:
         rows = rows[: request.count]
         if position is not None and position.backward:
             rows.reverse()
-        page.matches = [each for row in rows if (each := stored(request.type, row["id"], row)) is not None]
+        page.matches = [each for row in rows if (each := self._stored(row)) is not None]
         self._links(page, rows, plan, position, more, width, asked.purpose)
         if request.includes and rows:
             keys = [row["keys"] or [] for row in rows] if with_keys else [[] for _ in rows]
@@ -112,16 +112,24 @@ class Searcher:
             for each in refers:
                 found = (rids[name] for name in each.targets if name in rids)
                 keys[each] = tuple((each.pid << VALUE_BITS) | rid for rid in found)
-        return Asked(request, where, parts_of(where), keys, f"search {request.type} {_digest(request)}")
+        where = together(where, keys)
+        purpose = f"search {request.type or ' '.join(request.types)} {_digest(request)}"
+        return Asked(request, where, parts_of(where), keys, purpose)
+
+    def _stored(self, row: asyncpg.Record) -> Stored | None:
+        return stored(self.definitions.resource_types[row["rt"] - 1], row["id"], row)
 
     # -- the page --------------------------------------------------------------------------------------------
 
     def _main_date(self, type_: str) -> int | None:
+        """The pid of the main date; a search across types has none."""
         code = self.definitions.sort_date.get(type_)
         return self.definitions.search_parameters(type_)[code].pid if code else None
 
     def _compiler(self, asked: Asked) -> Compiler:
-        return Compiler(self.definitions, self.statistics, asked.keys)
+        types = asked.request.types or (asked.request.type,)
+        numbers = tuple(self.definitions.type_number[type_] for type_ in types)
+        return Compiler(self.definitions, self.statistics, asked.keys, numbers)
 
     def _place(self, asked: Asked) -> tuple[Plan, Position | None]:
         """The plan and the position of the page: chosen for a first one, pinned in the link of any other."""
@@ -143,9 +151,9 @@ class Searcher:
         extra = ", r.keys" if with_keys else ""
         order_columns = "".join(f", w.k{n}" for n in range(width))
         sql = (
-            f"select r.id, {COLUMNS}{order_columns}{extra} from (select *, row_number() over () as place"
+            f"select r.id, r.rt, {COLUMNS}{order_columns}{extra} from (select *, row_number() over () as place"
             f" from ({walk}) as x) as w cross join lateral (select * from"
-            f" resource_{partition(compiler.number(request.type))} r where r.rid = w.rid offset 0) as r"
+            f" {table('resource', compiler.root)} r where r.rid = w.rid offset 0) as r"
             " order by w.place"
         )
         return sql, compiler.arguments.values, width, with_keys
@@ -177,13 +185,14 @@ class Searcher:
 
     async def _count(self, asked: Asked, fetch: Fetch, how: str) -> int:
         compiler = self._compiler(asked)
-        rt = compiler.number(asked.request.type)
+        rt = compiler.root
         if how == "estimate" and len(asked.parts) == 1:
             expected = self.statistics.rows(asked.where, rt, asked.keys)
             if expected > ESTIMATE:
                 return round(expected)
         if not asked.parts:
-            sql = f"select count(*) from resource_{partition(rt)} r where r.rt = {rt} and not r.deleted"
+            of_type = compiler.of_type("r", rt)
+            sql = f"select count(*) from {table('resource', rt)} r where {of_type} and not r.deleted"
         else:
             only = compiler.token_keys(asked.parts[0]) if len(asked.parts) == 1 else None
             # One key stands once for each resource, so its rows are counted in the index alone.
@@ -217,6 +226,29 @@ def with_codings(where: Condition, codings: dict[int, list[int]]) -> Condition:
     return result
 
 
+def together(where: Any, keys: dict[Condition, tuple[int, ...]]) -> Any:
+    """``where`` with alternatives that are all token rows made one set of keys, which one loop walks."""
+    match where:
+        case And(parts):
+            return And(tuple(together(part, keys) for part in parts))
+        case Not(part):
+            return Not(together(part, keys))
+        case Chain(pid, type_, part):
+            return Chain(pid, type_, together(part, keys))
+        case Has(type_, pid, part):
+            return Has(type_, pid, together(part, keys))
+        case Or(parts):
+            inner = [together(part, keys) for part in parts]
+            tokens = [part for part in inner if isinstance(part, Keys | Refers)]
+            if len(tokens) < 2:
+                return Or(tuple(inner))
+            found = (key for part in tokens for key in (part.keys if isinstance(part, Keys) else keys[part]))
+            others = [part for part in inner if not isinstance(part, Keys | Refers)]
+            one = Keys(tuple(dict.fromkeys(found)))
+            return Or((one, *others)) if others else one
+    return where
+
+
 def _digest(request: SearchRequest) -> str:
     """What a cursor is bound to: the condition and the order."""
-    return blake2b(repr((request.where, request.sort)).encode(), digest_size=12).hexdigest()
+    return blake2b(repr((request.types, request.where, request.sort)).encode(), digest_size=12).hexdigest()

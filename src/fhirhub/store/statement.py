@@ -41,6 +41,9 @@ MEASUREMENT = frozenset((96,))
 """Type numbers by partition, as in migrations/schema.sql; every other type is ``general``."""
 
 
+PARTITIONS = ("measurement", "clinical", "financial", "general")
+
+
 def partition(rt: int) -> str:
     """The partition that holds resources of type number ``rt``: statements of one type name it directly."""
     if rt in MEASUREMENT:
@@ -48,6 +51,11 @@ def partition(rt: int) -> str:
     if rt in CLINICAL:
         return "clinical"
     return "financial" if rt in FINANCIAL else "general"
+
+
+def table(name: str, rt: int) -> str:
+    """The part of the table ``name`` that holds resources of type number ``rt``; the whole of it for 0."""
+    return f"{name}_{partition(rt)}" if rt else name
 
 
 class Arguments:

@@ -11,6 +11,7 @@ from fhirhub.search.predicate import (
     Ids,
     Keys,
     Not,
+    OfType,
     Or,
     Present,
     Refers,
@@ -20,7 +21,7 @@ from fhirhub.search.predicate import (
 )
 from fhirhub.store.ranges import Condition, Range
 from fhirhub.store.resolve import Fetch
-from fhirhub.store.statement import partition
+from fhirhub.store.statement import PARTITIONS, table
 
 FREQUENT = """
 select s.tablename, s.most_common_vals::text::bigint[] as keys, s.most_common_freqs as shares, c.reltuples as total
@@ -56,7 +57,8 @@ class Statistics:
 
     def size(self, rt: int) -> float:
         """Resources in the partition of ``rt``."""
-        return max(self.sizes.get(f"resource_{partition(rt)}", 0.0), 100.0)
+        parts = [table("resource", rt)] if rt else [f"resource_{name}" for name in PARTITIONS]
+        return max(sum(self.sizes.get(part, 0.0) for part in parts), 100.0)
 
     def key(self, key: int) -> float:
         """Token rows under ``key``."""
@@ -83,6 +85,6 @@ class Statistics:
                 return sum(self.rows(part, rt, keys) for part in parts)
             case Chain() | Has():
                 return size / 5
-            case Updated() | Not() | Present() | Says():
+            case Updated() | Not() | Present() | Says() | OfType():
                 return size
         raise TypeError(where)

@@ -11,7 +11,7 @@ from fhirhub.search.rows import MAX_DATE, MIN_DATE, STRING_LENGTH, VALUE_BITS
 from fhirhub.store.plan import Plan
 from fhirhub.store.predicates import Candidate, Compiler, table_of
 from fhirhub.store.ranges import SPANS, Bounds, Condition, Range
-from fhirhub.store.statement import partition
+from fhirhub.store.statement import table
 
 FEW = 4
 """More keys than this are walked by one loop, not each by a leg of its own."""
@@ -42,8 +42,8 @@ class Walker:
 
     @property
     def rt(self) -> int:
-        """The number of the resource type."""
-        return self.compiler.number(self.request.type)
+        """The number of the resource type, 0 for several."""
+        return self.compiler.root
 
     @property
     def down(self) -> bool:
@@ -125,7 +125,7 @@ class Walker:
                     *tests,
                 ]
                 legs.append(
-                    f"select {k0} as k0, c.rid from token_{partition(self.rt)} c{candidate.join()}"
+                    f"select {k0} as k0, c.rid from {table('token', self.rt)} c{candidate.join()}"
                     f" where {' and '.join(wanted)} order by {self._order(['c.date', 'c.rid'])}"
                 )
         return legs
@@ -139,7 +139,7 @@ class Walker:
             limit = self.compiler.arguments.add(self.limit, "bigint")
             legs.append(
                 f"select distinct n.k0, n.rid from unnest({self.compiler.arguments.bigs(keys)}) as k (key)"
-                f" cross join lateral (select {k0} as k0, c.rid from token_{partition(self.rt)} c{candidate.join()}"
+                f" cross join lateral (select {k0} as k0, c.rid from {table('token', self.rt)} c{candidate.join()}"
                 f" where {' and '.join(wanted)} order by {self._order(['c.date', 'c.rid'])} limit {limit}) as n"
                 f" order by {self._order(['n.k0', 'n.rid'])}"
             )
@@ -156,14 +156,25 @@ class Walker:
         legs = []
         for k0, conditions in parts:
             tests = self._tests(candidate)
-            wanted = [f"c.rt = {self.rt}", "not c.deleted", *conditions, *tests]
+            of_type = f"c.rt = {self.rt}" if self.rt else "c.rt = k.rt"
+            wanted = [of_type, "not c.deleted", *conditions, *tests]
             if by_date:
                 wanted += self._main_bounds("c")
-            legs.append(
-                f"select {k0} as k0, c.rid from resource_{partition(self.rt)} c{candidate.join()}"
+            leg = (
+                f"select {k0} as k0, c.rid from {table('resource', self.rt)} c{candidate.join()}"
                 f" where {' and '.join(wanted)} order by {self._order([column, 'c.rid'])}"
             )
+            legs.append(leg if self.rt else self._of_each_type(leg))
         return legs
+
+    def _of_each_type(self, leg: str) -> str:
+        """``leg`` walked for each of the types ``k.rt``: the index orders only those of one type."""
+        add = self.compiler.arguments.add
+        return (
+            f"select n.k0, n.rid from unnest({add(list(self.compiler.types), 'smallint[]')}) as k (rt)"
+            f" cross join lateral ({leg} limit {add(self.limit, 'bigint')}) as n"
+            f" order by {self._order(['n.k0', 'n.rid'])}"
+        )
 
     def _main_bounds(self, alias: str) -> list[str]:
         """What the conditions on the main date say about the date column: they shorten the walk, no more."""
@@ -190,11 +201,11 @@ class Walker:
         arguments = self.compiler.arguments
         if column == "lo":
             return arguments.big(moment)
-        table = f"date_{partition(self.rt)}"
+        dates = table("date", self.rt)
         day, month, year, _ = SPANS["date"]
         spans = [(3, MIN_DATE), (2, moment - int(year)), (1, moment - int(month))]
         cases = " ".join(
-            f"when exists (select from {table} s where s.key = {arguments.big(key | n)})"
+            f"when exists (select from {dates} s where s.key = {arguments.big(key | n)})"
             f" then {arguments.big(max(start, MIN_DATE))}"
             for n, start in spans
         )
@@ -205,27 +216,27 @@ class Walker:
     def _range_legs(self) -> list[str]:
         driver = self.parts[self.plan.driver]
         assert isinstance(driver, Text | Range)
-        table = f"{table_of(driver)}_{partition(self.rt)}"
+        rows = table(table_of(driver), self.rt)
         if isinstance(driver, Text):
             condition = [
                 f"c.key = {self.compiler.arguments.big(driver.key)}",
                 self.compiler.text(driver, "c"),
             ]
-            return [self._range_leg(driver, table, "text", "text", condition)]
+            return [self._range_leg(driver, rows, "text", "text", condition)]
         return [
-            self._range_leg(driver, table, "lo", driver.cast, self._class_conditions(driver, key, span))
+            self._range_leg(driver, rows, "lo", driver.cast, self._class_conditions(driver, key, span))
             for key, span in zip(driver.keys, SPANS[driver.table], strict=True)
         ]
 
     def _range_leg(
-        self, driver: Text | Range, table: str, column: str, cast: str, condition: list[str]
+        self, driver: Text | Range, rows: str, column: str, cast: str, condition: list[str]
     ) -> str:
         candidate = Candidate("c", self.rt, dated=False)
         after = self._after((f"c.{column}", "c.rid"), cast)
         tests = self._tests(candidate)
-        wanted = [*condition, after, self._first_only(driver, table, column), *tests]
+        wanted = [*condition, after, self._first_only(driver, rows, column), *tests]
         return (
-            f"select c.{column} as k0, c.rid from {table} c{candidate.join()}"
+            f"select c.{column} as k0, c.rid from {rows} c{candidate.join()}"
             f" where {' and '.join(wanted)} order by {self._order([f'c.{column}', 'c.rid'])}"
         )
 
@@ -239,11 +250,11 @@ class Walker:
             found.append(f"c.lo <= {add(highest, driver.cast)}")
         return found
 
-    def _first_only(self, driver: Text | Range, table: str, column: str) -> str:
+    def _first_only(self, driver: Text | Range, rows: str, column: str) -> str:
         """A resource with several matching values stands where the first of them does, and only there."""
         before = ">" if self.plan.descending else "<"
         return (
-            f"not exists (select from {table} d where d.rid = c.rid and {self.compiler.condition(driver, 'd')}"
+            f"not exists (select from {rows} d where d.rid = c.rid and {self.compiler.condition(driver, 'd')}"
             f" and d.{column} {before} c.{column})"
         )
 
@@ -285,8 +296,8 @@ class Walker:
 
     def _source(self) -> str:
         if self.plan.driver < 0:
-            part = partition(self.rt)
-            return f"select r.rid from resource_{part} r where r.rt = {self.rt} and not r.deleted"
+            of_type = self.compiler.of_type("r", self.rt)
+            return f"select r.rid from {table('resource', self.rt)} r where {of_type} and not r.deleted"
         driver = self.parts[self.plan.driver]
         one_key = isinstance(driver, Keys | Refers) and len(self.compiler.token_keys(driver) or ()) <= 1
         return f"select {'' if one_key else 'distinct '}rid from ({self.compiler.rids(driver, self.rt)}) as s"
@@ -300,7 +311,7 @@ class Walker:
             return f"nullif({candidate.resource()}.date, {MIN_DATE})"
         if sort.paths:
             return self._document_value(sort, candidate)
-        table, column = {
+        name, column = {
             "string": ("string", "text"), "date": ("date", "lo"), "number": ("number", "lo"),
             "quantity": ("number", "lo"),
         }[sort.kind]  # fmt: skip
@@ -309,7 +320,7 @@ class Walker:
         )
         function = "max" if sort.descending else "min"
         return (
-            f"(select {function}(s.{column}) from {table}_{partition(self.rt)} s"
+            f"(select {function}(s.{column}) from {table(name, self.rt)} s"
             f" where s.rid = c.rid and s.key = any ({keys}))"
         )
 
