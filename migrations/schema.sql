@@ -22,6 +22,7 @@ create table resource (
     rt smallint not null,
     method smallint not null,
     deleted boolean not null,
+    digest bigint not null,
     id text collate "C" not null,
     params smallint[],
     keys bigint[],
@@ -32,6 +33,7 @@ create table resource (
 comment on table resource is 'The current version of every resource; version 0 is a placeholder that is only referred to.';
 comment on column resource.meta is 'meta without versionId and lastUpdated, which are columns.';
 comment on column resource.content is 'The resource without resourceType, id and meta; null when deleted.';
+comment on column resource.digest is 'Of its string, date and number rows: an update that leaves it leaves them.';
 comment on column resource.keys is 'The keys of its token rows: what to delete on change, and what it refers to.';
 
 create table history (

@@ -22,6 +22,7 @@ create table resource (
     rt smallint not null,
     method smallint not null,
     deleted boolean not null,
+    digest bigint not null,
     id text collate "C" not null,
     params smallint[],
     keys bigint[],
@@ -32,6 +33,7 @@ create table resource (
 comment on table resource is 'The current version of every resource; version 0 is a placeholder that is only referred to.';
 comment on column resource.meta is 'meta without versionId and lastUpdated, which are columns.';
 comment on column resource.content is 'The resource without resourceType, id and meta; null when deleted.';
+comment on column resource.digest is 'Of its string, date and number rows: an update that leaves it leaves them.';
 comment on column resource.keys is 'The keys of its token rows: what to delete on change, and what it refers to.';
 
 create table history (
@@ -134,8 +136,8 @@ $$;
 -- One call applies the changes of many requests (units) in one database transaction.
 --
 -- Change n (1-based) of the arrays: unit, rid, rt, id, base version (-1: the row must not exist yet), method,
--- date, meta, content (null: delete), and the ends of its slices of p_keys and p_params. Rows of the ordered
--- indexes name their change by number. p_ref_*: what a unit refers to outside itself and must find alive.
+-- date, digest of the ordered rows, meta, content (null: delete), and the ends of its slices of p_keys and p_params.
+-- Rows of the ordered indexes name their change by number. p_ref_*: what a unit refers to outside itself and must find alive.
 -- p_delete_*: keys by which others could refer to what change n deletes. The caller keeps changes of the same
 -- resource, and deletes and uses of the same resource by different units, out of one call.
 --
@@ -149,7 +151,7 @@ $$;
 -- A reference that no search parameter covers stands under parameter 0: its key is the rid of the target.
 create function write_changes(
     p_unit integer[], p_rid bigint[], p_rt smallint[], p_id text[], p_base integer[], p_method smallint[],
-    p_date bigint[], p_meta text[], p_content text[],
+    p_date bigint[], p_digest bigint[], p_meta text[], p_content text[],
     p_keys bigint[], p_keys_end integer[], p_params smallint[], p_params_end integer[],
     p_string_n integer[], p_string_key bigint[], p_string_text text[],
     p_date_n integer[], p_date_key bigint[], p_date_lo bigint[], p_date_hi bigint[],
@@ -168,6 +170,7 @@ declare
     v_old constant boolean := 0 <= any (p_base);
     v_bad boolean := false;
     v_changed boolean[] := array_fill(true, array[cardinality(p_rid)]);
+    v_ranges boolean[] := v_changed;
 begin
     -- Who deletes a resource and who refers to it exclude each other until commit. Statements of a function see
     -- what was committed before they began, so all checks come after the locks.
@@ -230,15 +233,21 @@ begin
     end if;
 
     if v_old then
-        -- What changes nothing makes no version: jsonb's text is compared, so 1.0 and 1.00 differ.
+        -- What changes nothing makes no version: jsonb's text is compared, so 1.0 and 1.00 differ. Rows of the
+        -- ordered indexes are left alone where they stay as they are.
         select array_agg(c.base <= 0 or c.content is null or r.deleted
                          or r.content::text <> c.content::jsonb::text
-                         or r.meta::text is distinct from c.meta::jsonb::text order by c.n)
-        into v_changed
-        from unnest(p_rid, p_rt, p_base, p_meta, p_content) with ordinality as c (rid, rt, base, meta, content, n)
+                         or r.meta::text is distinct from c.meta::jsonb::text order by c.n),
+               array_agg(c.base <= 0 or c.method = 4 or r.digest <> c.digest order by c.n)
+        into v_changed, v_ranges
+        from unnest(p_rid, p_rt, p_base, p_method, p_digest, p_meta, p_content)
+            with ordinality as c (rid, rt, base, method, digest, meta, content, n)
         left join lateral (
-            select r.deleted, r.meta, r.content from resource r where r.rt = c.rt and r.rid = c.rid offset 0
+            select r.deleted, r.digest, r.meta, r.content
+            from resource r where r.rt = c.rt and r.rid = c.rid offset 0
         ) as r on c.base > 0;
+        select array_agg(changed and moved order by n) into v_ranges
+        from unnest(v_changed, v_ranges) with ordinality as c (changed, moved, n);
 
         insert into history (rid, updated, version, rt, method, deleted, meta, content)
         select r.rid, r.updated, r.version, r.rt, r.method, r.deleted, r.meta, r.content
@@ -269,36 +278,40 @@ begin
         where c.base >= 0 and v_changed[c.n]
           and (r.date <> c.date or p_method[c.n] = 4 or r.keys is null or new.key <> all (r.keys));
 
-        delete from string t
-        using unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
-        where t.rt = c.rt and t.rid = c.rid and c.base > 0 and v_changed[c.n];
-        delete from date t
-        using unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
-        where t.rt = c.rt and t.rid = c.rid and c.base > 0 and v_changed[c.n];
-        delete from number t
-        using unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
-        where t.rt = c.rt and t.rid = c.rid and c.base > 0 and v_changed[c.n];
+        if true = any (v_ranges) then
+            delete from string t
+            using unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
+            where t.rt = c.rt and t.rid = c.rid and c.base > 0 and v_ranges[c.n];
+            delete from date t
+            using unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
+            where t.rt = c.rt and t.rid = c.rid and c.base > 0 and v_ranges[c.n];
+            delete from number t
+            using unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
+            where t.rt = c.rt and t.rid = c.rid and c.base > 0 and v_ranges[c.n];
+        end if;
 
         update resource r
         set updated = case when c.method = 4 then r.updated else greatest(v_now, r.updated + 1) end, date = c.date,
             version = case when c.method = 4 then r.version else r.version + 1 end,
             method = case when c.method = 4 then r.method else c.method end, deleted = c.method = 3,
+            digest = c.digest,
             meta = case when c.method = 4 then r.meta else c.meta::jsonb end,
             content = case when c.method = 4 then r.content else c.content::jsonb end,
             keys = p_keys[coalesce(p_keys_end[c.n - 1], 0) + 1 : p_keys_end[c.n]],
             params = p_params[coalesce(p_params_end[c.n - 1], 0) + 1 : p_params_end[c.n]]
-        from unnest(p_rid, p_rt, p_base, p_method, p_date, p_meta, p_content)
-            with ordinality as c (rid, rt, base, method, date, meta, content, n)
+        from unnest(p_rid, p_rt, p_base, p_method, p_date, p_digest, p_meta, p_content)
+            with ordinality as c (rid, rt, base, method, date, digest, meta, content, n)
         where r.rt = c.rt and r.rid = c.rid and c.base >= 0 and v_changed[c.n];
     end if;
 
     if v_new then
-        insert into resource (rid, updated, date, version, rt, method, deleted, id, params, keys, meta, content)
+        insert into resource (
+            rid, updated, date, version, rt, method, deleted, digest, id, params, keys, meta, content)
         select c.rid, v_now, c.date, case when c.content is null then 0 else 1 end, c.rt, c.method, c.content is null,
-            c.id, p_params[coalesce(p_params_end[c.n - 1], 0) + 1 : p_params_end[c.n]],
+            c.digest, c.id, p_params[coalesce(p_params_end[c.n - 1], 0) + 1 : p_params_end[c.n]],
             p_keys[coalesce(p_keys_end[c.n - 1], 0) + 1 : p_keys_end[c.n]], c.meta::jsonb, c.content::jsonb
-        from unnest(p_rid, p_rt, p_id, p_base, p_method, p_date, p_meta, p_content)
-            with ordinality as c (rid, rt, id, base, method, date, meta, content, n)
+        from unnest(p_rid, p_rt, p_id, p_base, p_method, p_date, p_digest, p_meta, p_content)
+            with ordinality as c (rid, rt, id, base, method, date, digest, meta, content, n)
         where c.base < 0;
 
         insert into token (key, date, rid, rt)
@@ -324,18 +337,18 @@ begin
     if cardinality(p_string_n) > 0 then
         insert into string (key, rid, rt, text)
         select c.key, p_rid[c.n], p_rt[c.n], c.text
-        from unnest(p_string_n, p_string_key, p_string_text) as c (n, key, text) where v_changed[c.n];
+        from unnest(p_string_n, p_string_key, p_string_text) as c (n, key, text) where v_ranges[c.n];
     end if;
     if cardinality(p_date_n) > 0 then
         insert into date (key, lo, hi, rid, rt)
         select c.key, c.lo, c.hi, p_rid[c.n], p_rt[c.n]
-        from unnest(p_date_n, p_date_key, p_date_lo, p_date_hi) as c (n, key, lo, hi) where v_changed[c.n];
+        from unnest(p_date_n, p_date_key, p_date_lo, p_date_hi) as c (n, key, lo, hi) where v_ranges[c.n];
     end if;
     if cardinality(p_number_n) > 0 then
         insert into number (key, lo, hi, rid, unit, label, rt)
         select c.key, c.lo, c.hi, p_rid[c.n], c.unit, c.label, p_rt[c.n]
         from unnest(p_number_n, p_number_key, p_number_lo, p_number_hi, p_number_unit, p_number_label)
-            as c (n, key, lo, hi, unit, label) where v_changed[c.n];
+            as c (n, key, lo, hi, unit, label) where v_ranges[c.n];
     end if;
 
     if v_old then
