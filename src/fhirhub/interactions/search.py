@@ -96,8 +96,8 @@ def _entries(hub: Hub, base: str, search: SearchRequest, page: Page) -> list[byt
         if search.summary != "false":
             resource = cut(hub, resource, search.summary, ())
         entries.append(found_entry(base, stored, resource, "include"))
-    if search.notes:
-        entries.append(notes_entry(search.notes))
+    if search.notes or page.notes:
+        entries.append(notes_entry([*search.notes, *page.notes]))
     return entries
 
 
@@ -105,7 +105,8 @@ def _links(search: SearchRequest, page: Page, request: FhirRequest) -> list[Give
     """self, first, previous and next, each with its parameters."""
     about = [pair for pair in request.parameters if pair[0] in _ABOUT_THE_ANSWER]
     applied = [pair for pair in search.applied if pair[0] not in _ABOUT_THE_ANSWER]
-    cursors = {"self": search.cursor or "", "first": "", "previous": page.previous, "next": page.next}
+    cursors = {"self": search.cursor or "", "first": "", "previous": page.previous, "next": page.next,
+               "related": page.related}  # fmt: skip
     return [
         (relation, [*applied, *([(CURSOR, cursor)] if cursor else []), *about])
         for relation, cursor in cursors.items()

@@ -74,7 +74,7 @@ async def _walk(
         room = asked.count - len(found.matches)
         searches = [_search(hub, request, type, asked, room) for type in walk[at.type : at.type + TOGETHER]]
         searches[0] = replace(searches[0], cursor=at.cursor)
-        for page in await asyncio.gather(*map(hub.store.search, searches)):
+        for page in await asyncio.gather(*(_with_all_includes(hub, each) for each in searches)):
             if len(found.matches) + len(page.matches) > asked.count:
                 return found, at
             found.matches += page.matches
@@ -86,6 +86,17 @@ async def _walk(
             if page.next or len(found.matches) == asked.count:
                 return found, at if at.type < len(walk) else None
     return found, None
+
+
+async def _with_all_includes(hub: Hub, search: SearchRequest) -> Page:
+    """A page of ``search`` with everything that it includes, however much that is."""
+    page = await hub.store.search(search)
+    following = page.related
+    while following is not None:
+        more = await hub.store.search(replace(search, cursor=following))
+        page.included += more.included
+        following = more.related
+    return page
 
 
 def _asked(hub: Hub, request: FhirRequest) -> Asked:

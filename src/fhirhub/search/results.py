@@ -127,7 +127,8 @@ class Results:
     def _included(self, type: str, head: str, value: str, reverse: bool, iterate: bool) -> list[Include]:
         expression = f"{type}?{head}"
         if value == "*":
-            sources = self._definitions.resource_types if reverse else (type,)
+            # What is included in turn may be of any type.
+            sources = self._definitions.resource_types if reverse or iterate else (type,)
             return [each for source in sources for each in self._all_of(source, type, reverse, iterate)]
         pieces = value.split(":")
         if len(pieces) not in (2, 3) or not all(pieces):

@@ -1,8 +1,14 @@
-"""``_include`` and ``_revinclude``: what the matches of a page refer to, and what refers to them."""
+"""``_include`` and ``_revinclude``: what the matches of a page refer to, and what refers to them.
+
+What does not fit on the page is not lost: the resources come in the order of their internal keys, and a link leads
+on from the last of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from fhirhub.definitions.tables import Definitions
 from fhirhub.search.request import Include
@@ -13,78 +19,166 @@ from fhirhub.store.resolve import Fetch
 
 INCLUDED = 1000
 """Resources that includes add to a page at most."""
-ROUNDS = 5
-"""Times that ``:iterate`` goes on."""
+FOUND = 10_000
+"""Resources that the includes of one page of matches can come to, all their pages together."""
+ROUNDS = 100
+"""Times that ``:iterate`` goes on: longer than any chain that is not built to be long."""
 
 BY_RID = (
     f"select r.id, r.rt, r.keys, {COLUMNS} from resource r where r.rid = any ($1::bigint[]) and not r.deleted"
+    " order by r.rid"
 )
+HEADS = """
+select r.rid, r.rt, r.keys from resource r
+where r.rid = any ($1::bigint[]) and not r.deleted and r.version > 0
+"""
 
 REFERRERS = """
-select distinct t.rid
-from unnest($1::bigint[]) as k (key)
+select k.key, t.rid
+from unnest($1::bigint[], $2::smallint[]) as k (key, rt)
 cross join lateral (
-    select t.rid from token t where t.rt = $2 and t.key = k.key order by t.date desc limit $3
+    select t.rid from token t where t.rt = k.rt and t.key = k.key order by t.date desc, t.rid desc limit $3
 ) as t
 limit $3
 """
 
-Placed = tuple[Stored, Sequence[int]]
-"""A resource and its keys."""
+
+@dataclass(slots=True)
+class Head:
+    """What the walk needs of a resource: its type and its keys."""
+
+    rid: int
+    type: str
+    keys: Sequence[int]
+
+
+@dataclass(slots=True)
+class Included:
+    """What the includes add to a page; ``last`` is the key to go on from, None when that is all.
+
+    ``is_cut``: there was more than may be found at all.
+    """
+
+    resources: list[Stored] = field(default_factory=list)
+    last: int | None = None
+    is_cut: bool = False
 
 
 async def include(
     definitions: Definitions,
     includes: Sequence[Include],
-    matches: Sequence[Stored],
-    keys: Sequence[Sequence[int]],
+    matches: Sequence[Head],
     fetch: Fetch,
-) -> list[Stored]:
-    """What ``includes`` add to a page of ``matches`` (with the ``keys`` of each); ``:iterate`` goes on from there."""
-    seen = {match.rid for match in matches}
-    included: list[Stored] = []
-    frontier: list[Placed] = list(zip(matches, keys, strict=True))
-    for turn in range(ROUNDS):
-        now = [each for each in includes if turn == 0 or each.iterate]
-        if not frontier or not now:
-            break
-        rids = await _neighbours(definitions, now, frontier, fetch)
-        wanted = [rid for rid in rids if rid not in seen][: INCLUDED - len(included)]
-        frontier = []
-        for row in await fetch(BY_RID, wanted) if wanted else ():
-            each = stored(definitions.resource_types[row["rt"] - 1], row["id"], row)
-            if each is not None and _is_wanted(each, now, rids[each.rid]):
-                seen.add(each.rid)
-                included.append(each)
-                frontier.append((each, row["keys"] or []))
-    return included
+    after: int | None = None,
+) -> Included:
+    """What ``includes`` add to a page of ``matches``; ``:iterate`` goes on from there.
+
+    ``after``: only what comes after this internal key.
+    """
+    walk = Walk(definitions, fetch, seen={match.rid for match in matches})
+    if after is None and not any(each.iterate for each in includes):
+        rids = await walk.neighbours(includes, matches)
+        if len(rids) <= INCLUDED:
+            return Included(
+                [each for row in await walk.rows(BY_RID, rids) if (each := walk.wanted(row, includes, rids))]
+            )
+        found = await walk.heads(includes, rids)
+    else:
+        found = await walk.all(includes, matches)
+    ordered = sorted(head.rid for head in found if after is None or head.rid > after)
+    rows = await walk.rows(BY_RID, ordered[:INCLUDED])
+    resources = [each for row in rows if (each := stored(walk.type(row), row["id"], row)) is not None]
+    last = ordered[INCLUDED - 1] if len(ordered) > INCLUDED else None
+    return Included(resources, last, walk.is_cut)
 
 
-async def _neighbours(
-    definitions: Definitions, includes: Sequence[Include], frontier: Sequence[Placed], fetch: Fetch
-) -> dict[int, set[int]]:
-    """rid -> the numbers of the includes that lead to it."""
-    rids: dict[int, set[int]] = {}
-    for number, each in enumerate(includes):
-        if not each.reverse:
-            pids = set(each.pids)
-            for match, keys in frontier:
-                if match.type == each.source:
-                    for key in keys:
-                        if key >= 0 and key_pid(key) in pids:
-                            rids.setdefault(key & VALUE_MASK, set()).add(number)
-            continue
-        wanted = [
-            pid << VALUE_BITS | match.rid
-            for match, _ in frontier
-            if each.target in (None, match.type)
-            for pid in each.pids
+@dataclass(slots=True)
+class Walk:
+    """From resources to what they refer to and what refers to them, round by round."""
+
+    definitions: Definitions
+    fetch: Fetch
+    seen: set[int]
+    is_cut: bool = False
+
+    def type(self, row: Any) -> str:
+        """The type of a row."""
+        return self.definitions.resource_types[row["rt"] - 1]
+
+    async def rows(self, sql: str, rids: Any) -> Sequence[Any]:
+        """The rows of ``sql`` for ``rids``."""
+        return await self.fetch(sql, list(rids)) if rids else ()
+
+    async def all(self, includes: Sequence[Include], matches: Sequence[Head]) -> list[Head]:
+        """Everything that is to be included, as far as it may go."""
+        found: list[Head] = []
+        frontier = list(matches)
+        for turn in range(ROUNDS):
+            now = [each for each in includes if turn == 0 or each.iterate]
+            if not frontier or not now:
+                return found
+            rids = await self.neighbours(now, frontier)
+            frontier = await self.heads(now, rids)
+            if len(found) + len(frontier) > FOUND:
+                break
+            found += frontier
+        else:
+            frontier = []
+        self.is_cut = True
+        return (found + frontier)[:FOUND]
+
+    async def heads(self, includes: Sequence[Include], rids: dict[int, set[int]]) -> list[Head]:
+        """Those of ``rids`` that are there and of the type that was asked for."""
+        found = [
+            Head(row["rid"], self.type(row), row["keys"] or ())
+            for row in await self.rows(HEADS, rids)
+            if self._fits(self.type(row), includes, rids[row["rid"]])
         ]
-        if wanted:
-            for row in await fetch(REFERRERS, wanted, definitions.type_number[each.source], INCLUDED):
-                rids.setdefault(row["rid"], set()).add(number)
-    return rids
+        self.seen |= {head.rid for head in found}
+        return found
 
+    def wanted(self, row: Any, includes: Sequence[Include], rids: dict[int, set[int]]) -> Stored | None:
+        """The resource of a row, if it is there and of the type that was asked for."""
+        if not self._fits(self.type(row), includes, rids[row["rid"]]):
+            return None
+        return stored(self.type(row), row["id"], row)
 
-def _is_wanted(found: Stored, includes: Sequence[Include], by: Iterable[int]) -> bool:
-    return any(includes[number].reverse or includes[number].target in (None, found.type) for number in by)
+    def _fits(self, type: str, includes: Sequence[Include], by: set[int]) -> bool:
+        return any(includes[number].reverse or includes[number].target in (None, type) for number in by)
+
+    async def neighbours(self, includes: Sequence[Include], frontier: Sequence[Head]) -> dict[int, set[int]]:
+        """rid -> the numbers of the includes that lead to it; not those already seen."""
+        rids: dict[int, set[int]] = {}
+        forward = [(number, each, set(each.pids)) for number, each in enumerate(includes) if not each.reverse]
+        for number, each, pids in forward:
+            for head in frontier:
+                if head.type == each.source:
+                    for key in head.keys:
+                        rid = key & VALUE_MASK
+                        if key >= 0 and key_pid(key) in pids and rid not in self.seen:
+                            rids.setdefault(rid, set()).add(number)
+        for rid, number in await self._referrers(includes, frontier):
+            rids.setdefault(rid, set()).add(number)
+        return rids
+
+    async def _referrers(
+        self, includes: Sequence[Include], frontier: Sequence[Head]
+    ) -> list[tuple[int, int]]:
+        """(rid, number of the include) of what refers to the frontier; one statement for all includes."""
+        keys: dict[int, list[int]] = {}
+        types: dict[int, int] = {}
+        for number, each in enumerate(includes):
+            if each.reverse:
+                for head in frontier:
+                    if each.target in (None, head.type):
+                        for pid in each.pids:
+                            key = pid << VALUE_BITS | head.rid
+                            keys.setdefault(key, []).append(number)
+                            types[key] = self.definitions.type_number[each.source]
+        if not keys:
+            return []
+        rows = await self.fetch(REFERRERS, list(types), list(types.values()), FOUND + 1)
+        self.is_cut |= len(rows) > FOUND
+        return [
+            (row["rid"], number) for row in rows if row["rid"] not in self.seen for number in keys[row["key"]]
+        ]

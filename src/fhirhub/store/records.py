@@ -77,6 +77,9 @@ class Page:
     total: int | None = None
     next: str | None = None
     previous: str | None = None
+    related: str | None = None
+    """The page with more of what the matches of this one include."""
+    notes: list[Issue] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -10,12 +10,13 @@ from typing import Any
 import asyncpg
 
 from fhirhub.definitions.tables import Definitions
+from fhirhub.errors import Issue
 from fhirhub.search.predicate import And, Chain, Has, Keys, Not, Or, Refers, rewritten
 from fhirhub.search.request import SearchRequest
 from fhirhub.search.rows import VALUE_BITS
 from fhirhub.store.cursor import Sealer
 from fhirhub.store.deferred import Deferred
-from fhirhub.store.includes import include
+from fhirhub.store.includes import FOUND, Head, include
 from fhirhub.store.plan import Plan, choose, parts_of
 from fhirhub.store.predicates import Compiler
 from fhirhub.store.ranges import Condition, fold
@@ -26,10 +27,6 @@ from fhirhub.store.statement import table
 from fhirhub.store.statistics import Statistics
 from fhirhub.store.walks import Position, Walker
 
-INCLUDED = 1000
-"""Resources that includes add to a page at most."""
-ROUNDS = 5
-"""Times that ``:iterate`` goes on."""
 CODINGS = "select key, coding from coding where key = any ($1::bigint[])"
 ESTIMATE = 20_000.0
 """``_total=estimate`` counts exactly when it expects no more than this."""
@@ -80,19 +77,45 @@ class Searcher:
             page.total = await self._count(asked, fetch, total)
         if counting:
             return page
-        plan, position = self._place(asked)
-        sql, values, width, with_keys = self._statement(asked, plan, position)
+        plan, position, after = self._place(asked)
+        sql, values, width = self._statement(asked, plan, position)
         rows = list(await fetch(sql, *values))
         more = len(rows) > request.count
         rows = rows[: request.count]
         if position is not None and position.backward:
             rows.reverse()
         page.matches = [each for row in rows if (each := self._stored(row)) is not None]
-        self._links(page, rows, plan, position, more, width, asked.purpose)
+        if after is None:
+            self._links(page, rows, plan, position, more, width, asked.purpose)
         if request.includes and rows:
-            keys = [row["keys"] or [] for row in rows] if with_keys else [[] for _ in rows]
-            page.included = await include(self.definitions, request.includes, page.matches, keys, fetch)
+            await self._include(page, rows, (plan, position, after), asked, fetch)
         return page
+
+    async def _include(
+        self,
+        page: Page,
+        rows: Sequence[asyncpg.Record],
+        place: tuple[Plan, Position | None, int | None],
+        asked: Asked,
+        fetch: Fetch,
+    ) -> None:
+        """Add what the includes find; a page that goes on with them has no matches of its own."""
+        plan, position, after = place
+        heads = [
+            Head(row["rid"], self.definitions.resource_types[row["rt"] - 1], row.get("keys") or ())
+            for row in rows
+        ]
+        found = await include(self.definitions, asked.request.includes, heads, fetch, after)
+        page.included = found.resources
+        if found.is_cut:
+            text = f"The includes of this page come to more than {FOUND} resources, which is where they end."
+            page.notes.append(Issue("incomplete", text, severity="warning"))
+        if found.last is not None:
+            start = None if position is None else (position.values, position.rid, position.backward)
+            sealed = (_pinned(plan), *(start or (None, 0, False)), found.last)
+            page.related = self.sealer.seal(sealed, asked.purpose)
+        if after is not None:
+            page.matches = []
 
     # -- what is referred to ---------------------------------------------------------------------------------
 
@@ -131,18 +154,20 @@ class Searcher:
         numbers = tuple(self.definitions.type_number[type_] for type_ in types)
         return Compiler(self.definitions, self.statistics, asked.keys, numbers)
 
-    def _place(self, asked: Asked) -> tuple[Plan, Position | None]:
-        """The plan and the position of the page: chosen for a first one, pinned in the link of any other."""
+    def _place(self, asked: Asked) -> tuple[Plan, Position | None, int | None]:
+        """The plan and the position of the page: chosen for a first one, pinned in the link of any other.
+
+        The third is where a page that goes on with includes begins.
+        """
         request = asked.request
         if request.cursor is None:
             main = self._main_date(request.type)
-            return choose(request, asked.parts, self._compiler(asked), main), None
-        plan, values, rid, backward = self.sealer.open(request.cursor, asked.purpose)
-        return Plan(*plan), Position(values, rid, backward)
+            return choose(request, asked.parts, self._compiler(asked), main), None, None
+        plan, values, rid, backward, *after = self.sealer.open(request.cursor, asked.purpose)
+        position = None if values is None else Position(values, rid, backward)
+        return Plan(*plan), position, (after[0] if after else None)
 
-    def _statement(
-        self, asked: Asked, plan: Plan, position: Position | None
-    ) -> tuple[str, list[Any], int, bool]:
+    def _statement(self, asked: Asked, plan: Plan, position: Position | None) -> tuple[str, list[Any], int]:
         compiler, request = self._compiler(asked), asked.request
         main = self._main_date(request.type)
         walker = Walker(compiler, request, asked.parts, plan, main, position, request.count + 1)
@@ -156,7 +181,7 @@ class Searcher:
             f" {table('resource', compiler.root)} r where r.rid = w.rid offset 0) as r"
             " order by w.place"
         )
-        return sql, compiler.arguments.values, width, with_keys
+        return sql, compiler.arguments.values, width
 
     def _links(
         self,
@@ -173,8 +198,9 @@ class Searcher:
         backward = position is not None and position.backward
 
         def link(row: asyncpg.Record, back: bool) -> str:
-            pinned = (plan.kind, plan.driver, plan.descending)
-            return self.sealer.seal((pinned, [row[f"k{n}"] for n in range(width)], row["rid"], back), purpose)
+            return self.sealer.seal(
+                (_pinned(plan), [row[f"k{n}"] for n in range(width)], row["rid"], back), purpose
+            )
 
         if more or backward:
             page.next = link(rows[-1], False)
@@ -247,6 +273,10 @@ def together(where: Any, keys: dict[Condition, tuple[int, ...]]) -> Any:
             one = Keys(tuple(dict.fromkeys(found)))
             return Or((one, *others)) if others else one
     return where
+
+
+def _pinned(plan: Plan) -> tuple[Any, ...]:
+    return plan.kind, plan.driver, plan.descending
 
 
 def _digest(request: SearchRequest) -> str:
