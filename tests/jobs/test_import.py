@@ -263,3 +263,19 @@ def test_killed_and_started_again(fresh_dsn: str, tmp_path: Path) -> None:
         fresh_dsn, "select rt, count(*) as n, max(version) as v from resource group by rt order by n"
     )
     assert [(row["n"], row["v"]) for row in counted] == [(41, 1), (5400, 1)]
+
+
+def test_much_that_has_to_wait(fresh_dsn: str, tmp_path: Path) -> None:
+    """Large Bundles go back and forth between the processes without any waiting for the other."""
+    who = [{"reference": f"Practitioner?identifier={IDS}|9"}]
+    for number in range(16):
+        visits = [
+            observation(f"v{n}", urn("p"), performer=who, note=[{"text": "x" * 20_000}]) for n in range(60)
+        ]
+        content = bundle("transaction", post(patient("p")), *(post(visit) for visit in visits))
+        (tmp_path / f"{number}.json").write_text(json.dumps(content))
+    doctor = {"resourceType": "Practitioner", "id": "d", "identifier": [{"system": IDS, "value": "9"}]}
+    ndjson(tmp_path / "composition.ndjson", doctor)
+    summary = take_in(fresh_dsn, tmp_path, errors=tmp_path / "errors.out")
+    assert summary.problems == 0
+    assert summary.counts == {"Patient": 16, "Observation": 960, "Practitioner": 1}

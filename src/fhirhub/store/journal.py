@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-from fhirhub.store.store import LOCK, Session, Store
+from fhirhub.store.store import Session, Store, _lock
 
 _READ = "select unit, open, counts from import_journal where unit = any ($1::text[])"
 _WRITE = """
@@ -49,8 +49,7 @@ def lock(unit: str) -> str:
 
 async def hold(session: Session, locks: Sequence[str]) -> None:
     """Take more named locks in a session that is open already; held until it ends."""
-    for name in sorted(set(locks)):
-        await session._connection.fetch(LOCK, [name])
+    await _lock(session._connection, set(locks))
 
 
 async def untouched(dsn: str) -> bool:

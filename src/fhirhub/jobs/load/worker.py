@@ -204,16 +204,33 @@ async def serve(line: Connection) -> None:
         line.send(result)
         gate.release()
 
+    tasks: asyncio.Queue[Task | None] = asyncio.Queue()
+    # Tasks are fetched as they come: a coordinator that is kept from sending takes no results either.
+    fetching = loop.run_in_executor(None, _fetch, line, loop, tasks)
     try:
-        while (task := await loop.run_in_executor(None, line.recv)) is not None:
+        while (task := await tasks.get()) is not None:
             await gate.acquire()
             doing = loop.create_task(one(task))
             running.add(doing)
             doing.add_done_callback(running.discard)
         await asyncio.gather(*running)
+        await fetching
     finally:
         if store is not None:
             await store.close()
+
+
+def _fetch(line: Connection, loop: asyncio.AbstractEventLoop, tasks: asyncio.Queue[Task | None]) -> None:
+    """Put what the coordinator sends into the queue, until it says that nothing more comes."""
+    while True:
+        try:
+            task: Task | None = line.recv()
+        except (EOFError, OSError):
+            # The coordinator is gone: nobody wants results any more. What is in hand is rolled back.
+            os._exit(1)
+        loop.call_soon_threadsafe(tasks.put_nowait, task)
+        if task is None:
+            return
 
 
 def main() -> None:
@@ -224,7 +241,7 @@ def main() -> None:
     try:
         uvloop.run(serve(line))
     except (EOFError, ConnectionError, BrokenPipeError):
-        # The coordinator is gone: nobody wants results any more. A blocked reader thread must not hold us.
+        # The coordinator is gone; the fetching thread must not hold us.
         os._exit(1)
 
 
