@@ -272,7 +272,11 @@ def test_much_that_has_to_wait(fresh_dsn: str, tmp_path: Path) -> None:
         visits = [
             observation(f"v{n}", urn("p"), performer=who, note=[{"text": "x" * 20_000}]) for n in range(60)
         ]
-        content = bundle("transaction", post(patient("p")), *(post(visit) for visit in visits))
+        content = bundle(
+            "transaction",
+            post(patient("p", active=number > 7, multipleBirthInteger=number)),
+            *(post(visit) for visit in visits),
+        )
         (tmp_path / f"{number}.json").write_text(json.dumps(content))
     doctor = {"resourceType": "Practitioner", "id": "d", "identifier": [{"system": IDS, "value": "9"}]}
     ndjson(tmp_path / "composition.ndjson", doctor)
