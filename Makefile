@@ -11,6 +11,7 @@ DATABASE_TESTS := $(wildcard tests/migration tests/store tests/interactions test
 .PHONY: run test check format bench lock clean
 
 run: $(VENV)/.run-installed
+	@$(VENV)/bin/fhirhub import --demo
 	@$(VENV)/bin/fhirhub serve $(ARGS)
 
 test: $(VENV)/.test-installed

@@ -37,9 +37,13 @@ LOST = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
+    asyncpg.InternalClientError,
     OSError,
 )
-"""What asyncpg raises when the server has gone away."""
+"""What asyncpg raises when the server has gone away; an internal error of the client when that happens between two
+messages."""
+PATIENCE = 30.0
+"""Seconds that a start waits for a server that is itself still starting."""
 
 
 def unavailable() -> Overloaded:
@@ -84,7 +88,15 @@ class Lane:
 
     async def open(self) -> None:
         """Make the first connection, so that a wrong address is noticed at start."""
-        self._free[-1] = await self._connect()
+        until = asyncio.get_running_loop().time() + PATIENCE
+        while True:
+            try:
+                self._free[-1] = await self._connect()
+                return
+            except asyncpg.CannotConnectNowError:
+                if asyncio.get_running_loop().time() > until:
+                    raise
+                await asyncio.sleep(0.1)
 
     async def close(self) -> None:
         """Close all connections, those at work too."""
