@@ -103,6 +103,7 @@ class Rig:
         first = page
         while True:
             pages.append(page.matches)
+            assert len(pages) <= len(self.subjects) + 2, "the pages do not end"
             assert len(page.matches) == count or page.next is None, "a page in the middle is not full"
             if page.next is None:
                 break
@@ -119,6 +120,7 @@ class Rig:
         while page.previous is not None:
             page = await self.store.search(replace(request, count=count, cursor=page.previous))
             backward += [each.id for each in reversed(page.matches)]
+            assert len(backward) <= len(forward), "the pages back do not end"
         assert forward == backward[::-1], "backwards the pages are others"
 
     def values(self, request: SearchRequest, id: str) -> list[Any]:

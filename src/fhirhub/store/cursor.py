@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import os
 from typing import Any
 
-import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -24,9 +24,10 @@ class Sealer:
         self._cipher = AESGCM(key)
 
     def seal(self, value: Any, purpose: str) -> str:
-        """``value`` (JSON) as URL-safe text; ``purpose`` must be named again to open it."""
+        """``value`` (JSON, infinities too) as URL-safe text; ``purpose`` must be named again to open it."""
         nonce = os.urandom(NONCE)
-        sealed = nonce + self._cipher.encrypt(nonce, orjson.dumps(value), purpose.encode())
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        sealed = nonce + self._cipher.encrypt(nonce, text.encode(), purpose.encode())
         return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
 
     def open(self, text: str, purpose: str) -> Any:
@@ -35,7 +36,7 @@ class Sealer:
             if len(text) > MAX_LENGTH:
                 raise ValueError
             raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), b"-_", validate=True)
-            return orjson.loads(self._cipher.decrypt(raw[:NONCE], raw[NONCE:], purpose.encode()))
+            return json.loads(self._cipher.decrypt(raw[:NONCE], raw[NONCE:], purpose.encode()))
         except (ValueError, UnicodeEncodeError, binascii.Error, InvalidTag):
             raise BadRequest(
                 Issue("invalid", "The page link is not one of this server; start again from the first page.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fhirhub.definitions.tables import Definitions
 from fhirhub.search.predicate import (
     And,
     Chain,
@@ -76,7 +77,7 @@ def choose(
             return Plan("resource", -1, sort.descending)
     if single and sort.code == "_lastUpdated" and not few:
         return Plan("updated", -1, sort.descending)
-    if single and best >= 0 and _same_order(sort, parts[best]):
+    if single and best >= 0 and _same_order(sort, parts[best], compiler.definitions):
         return Plan("range", best, sort.descending)
     return Plan("sort", best)
 
@@ -109,7 +110,15 @@ def _newest_first(part: Condition) -> bool:
     return not isinstance(part, Text) and not (isinstance(part, Range) and part.table == "number")
 
 
-def _same_order(sort: Sort, part: Condition) -> bool:
-    """Is the index of ``part`` in the order of ``sort``? Only single-valued parameters could be, and dates of a
-    type are the case that matters: birth dates and the like."""
-    return isinstance(part, Range) and sort.kind == "date" and part.key == sort.pid << VALUE_BITS
+def _same_order(sort: Sort, part: Condition, definitions: Definitions) -> bool:
+    """Is the index of ``part`` in the order of ``sort``? Dates of a type that stand once are the case that matters:
+    birth dates and the like. Where there are several, the first that matches need not be the first of all."""
+    if not isinstance(part, Range) or sort.kind != "date" or part.key != sort.pid << VALUE_BITS:
+        return False
+    type_, *names = definitions.by_pid[sort.pid].expression.split(".")
+    for name in names:
+        found = definitions.types[type_].properties.get(name) if type_ in definitions.types else None
+        if found is None or found.element.max != 1:
+            return False
+        type_ = found.type_name
+    return bool(names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -280,5 +280,16 @@ def _pinned(plan: Plan) -> tuple[Any, ...]:
 
 
 def _digest(request: SearchRequest) -> str:
-    """What a cursor is bound to: the condition and the order."""
-    return blake2b(repr((request.types, request.where, request.sort)).encode(), digest_size=12).hexdigest()
+    """What a cursor is bound to: the shape of the condition and the order.
+
+    The limits of dates and numbers are left out: those of ``ap`` move with the clock.
+    """
+    return blake2b(repr((_shape(request.where), request.sort)).encode(), digest_size=12).hexdigest()
+
+
+def _shape(part: Any) -> Any:
+    if isinstance(part, tuple):
+        return part[:2] if len(part) == 3 and part[0] in ("lo", "hi") else tuple(map(_shape, part))
+    if is_dataclass(part):
+        return type(part).__name__, *(_shape(getattr(part, each.name)) for each in fields(part))
+    return part

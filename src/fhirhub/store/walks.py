@@ -234,7 +234,7 @@ class Walker:
         candidate = Candidate("c", self.rt, dated=False)
         after = self._after((f"c.{column}", "c.rid"), cast)
         tests = self._tests(candidate)
-        wanted = [*condition, after, self._first_only(driver, rows, column), *tests]
+        wanted = [*condition, after, self._first_only(driver, rows), *tests]
         return (
             f"select c.{column} as k0, c.rid from {rows} c{candidate.join()}"
             f" where {' and '.join(wanted)} order by {self._order([f'c.{column}', 'c.rid'])}"
@@ -250,12 +250,15 @@ class Walker:
             found.append(f"c.lo <= {add(highest, driver.cast)}")
         return found
 
-    def _first_only(self, driver: Text | Range, rows: str, column: str) -> str:
+    def _first_only(self, driver: Text | Range, rows: str) -> str:
         """A resource with several matching values stands where the first of them does, and only there."""
         before = ">" if self.plan.descending else "<"
+        columns = {"text": ("text",), "date": ("lo", "hi"), "number": ("lo", "hi", "unit", "label")}
+        names = columns["text" if isinstance(driver, Text) else driver.table]
+        theirs, own = (", ".join(f"{row}.{name}" for name in names) for row in "dc")
         return (
             f"not exists (select from {rows} d where d.rid = c.rid and {self.compiler.condition(driver, 'd')}"
-            f" and d.{column} {before} c.{column})"
+            f" and ({theirs}) {before} ({own}))"
         )
 
     # -- gathered and sorted ---------------------------------------------------------------------------------------
