@@ -32,8 +32,8 @@ with c as (
         :keys::bigint[] || (select array_agg(key + :subject::bigint) from unnest(:refs::bigint[]) as key) as keys
 ),
 r as (
-    insert into resource (rid, updated, date, version, rt, method, deleted, id, params, keys, content)
-    select rid, updated, date, 1, :rt::smallint, 0, false, 'l' || rid, :params::smallint[], keys, :body::jsonb from c
+    insert into resource (rid, updated, date, version, rt, method, deleted, digest, id, params, keys, content)
+    select rid, updated, date, 1, :rt::smallint, 0, false, rid, 'l' || rid, :params::smallint[], keys, :body::jsonb from c
 ),
 t as (insert into token (key, date, rid, rt) select k, date, rid, :rt::smallint from c, unnest(keys) as k),
 s as (
