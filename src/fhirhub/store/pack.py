@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -32,8 +32,6 @@ class Unit:
     """rids of everything the unit changes or refers to."""
     placeholders: list[Name] = field(default_factory=list)
     """What the unit refers to although it does not exist (referential integrity off)."""
-    filled: Set[Name] = frozenset()
-    """What the unit creates where a placeholder stands."""
 
 
 @dataclass(slots=True)
@@ -122,8 +120,7 @@ class Packer:
                     deletes.extend(
                         [(n, rt, pid << VALUE_BITS | rid) for pid, rt in self._referrers[change.type]]
                     )
-                base = 0 if (change.type, change.id) in unit.filled else -1
-                heads.append(self._head(u, change, rid, base, date, len(keys), len(params)))
+                heads.append(self._head(u, change, rid, date, len(keys), len(params)))
             for type_, id_ in unit.placeholders:
                 origin.append((u, -1))
                 heads.append(
@@ -142,11 +139,8 @@ class Packer:
         )  # fmt: skip
         return Packed(arguments, codings, set(phrases), origin)
 
-    def _head(
-        self, u: int, change: Change, rid: int, base: int, date: int, keys: int, params: int
-    ) -> tuple[Any, ...]:
-        """``base`` counts for what is new: 0 where a placeholder stands, else -1."""
-        base = base if change.base is None else change.base.version
+    def _head(self, u: int, change: Change, rid: int, date: int, keys: int, params: int) -> tuple[Any, ...]:
+        base = -1 if change.base is None else change.base.version
         meta, content = split(change.document) if change.document is not None else (None, None)
         return (
             u, rid, self._number[change.type], change.id, base, METHOD_NUMBER[change.method], date,

@@ -15,9 +15,8 @@ Name = tuple[str, str]
 RESOLVE = """
 select k.n, r.rid
 from unnest($1::smallint[], $2::text[]) with ordinality as k (rt, id, n)
-cross join lateral (select r.rid, r.version from resource r where r.rt = k.rt and r.id = k.id offset 0) as r
+cross join lateral (select r.rid from resource r where r.rt = k.rt and r.id = k.id offset 0) as r
 """
-PLACEHOLDERS = RESOLVE + "where r.version = 0"
 
 BLOCK = 1024
 
@@ -61,11 +60,6 @@ class Resolver:
                 if keep:
                     self.remember(unknown[n - 1], rid)
         return found
-
-    async def placeholders(self, names: Sequence[Name], fetch: Fetch) -> dict[Name, int]:
-        """The rids of those of ``names`` that are only referred to so far."""
-        rows = await fetch(PLACEHOLDERS, [self._number[t] for t, _ in names], [i for _, i in names])
-        return {names[n - 1]: rid for n, rid in rows}
 
 
 class RidSource:

@@ -183,15 +183,11 @@ class Writer:
         }
         keep = group[0].lessons is None
         found = await self._resolver.resolve(wanted, fetch, keep=keep) if wanted else {}
-        places = {} if self._integrity else await self._placeholders(group, fetch)
         units: list[tuple[Order, Unit]] = []
         for order in group:
-            rids = [
-                change.base.rid if change.base else places.get((change.type, change.id)) or next(fresh)
-                for change in order.changes
-            ]
+            rids = [change.base.rid if change.base else next(fresh) for change in order.changes]
             own = {(c.type, c.id): rid for c, rid in zip(order.changes, rids, strict=True)}
-            unit = Unit(order.changes, rids, own, filled=places.keys() & own.keys())
+            unit = Unit(order.changes, rids, own)
             missing = self._connect(unit, found)
             if missing and self._integrity:
                 order.fail(Dangling([missing_reference(t, i, at) for t, i, at in missing]))
@@ -203,13 +199,6 @@ class Writer:
                     unit.placeholders.append(name)
             units.append((order, unit))
         return units
-
-    async def _placeholders(self, group: list[Order], fetch: Fetch) -> dict[Name, int]:
-        """The rids of what is about to be created and has been referred to before."""
-        new = [
-            (c.type, c.id) for order in group for c in order.changes if c.base is None and c.method != "POST"
-        ]
-        return await self._resolver.placeholders(new, fetch) if new else {}
 
     async def _fill_placeholders(self, group: list[Order], fetch: Fetch) -> None:
         """What others already refer to has a row: a resource that the caller names may have to take its place."""
