@@ -105,6 +105,14 @@ create table number (
 comment on column number.unit is 'Hash of the coded unit; label that of the printed one where it differs; 0 for none.';
 comment on column number.key is 'The low bit tells a range (1) from a point (0).';
 
+create table words (
+    rid bigint not null,
+    rt smallint not null,
+    narrative tsvector,
+    content tsvector
+) partition by list (rt);
+comment on table words is 'Words for _text and _content of resources that have any (see fhirhub.search.words).';
+
 create index resource_rid on resource (rid);
 create index resource_date on resource (rt, date, rid) where not deleted;
 create index resource_updated on resource (rt, updated, rid);
@@ -116,12 +124,15 @@ create index date_key on date (key, lo, hi, rid);
 create index date_rid on date (rid);
 create index number_key on number (key, lo, hi, unit, label, rid);
 create index number_rid on number (rid);
+create index words_rid on words (rid);
+create index words_narrative on words using gin (narrative) with (fastupdate = off);
+create index words_content on words using gin (content) with (fastupdate = off);
 
 do $$
 declare
     parent text;
 begin
-    foreach parent in array array['resource', 'history', 'token', 'string', 'date', 'number'] loop
+    foreach parent in array array['resource', 'history', 'token', 'string', 'date', 'number', 'words'] loop
         execute format('create table %1$s_measurement partition of %1$s for values in (96)', parent);
         execute format('create table %1$s_financial partition of %1$s for values in '
             '(1,17,19,20,30,31,32,33,46,47,53,67,104,105)', parent);

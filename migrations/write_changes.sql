@@ -22,6 +22,7 @@ create function write_changes(
     p_date_n integer[], p_date_key bigint[], p_date_lo bigint[], p_date_hi bigint[],
     p_number_n integer[], p_number_key bigint[], p_number_lo double precision[],
     p_number_hi double precision[], p_number_unit integer[], p_number_label integer[],
+    p_words_n integer[], p_words_narrative text[], p_words_content text[],
     p_ref_unit integer[], p_ref_rt smallint[], p_ref_rid bigint[],
     p_delete_n integer[], p_delete_rt smallint[], p_delete_key bigint[],
     p_coding_key bigint[], p_coding bigint[],
@@ -144,6 +145,9 @@ begin
           and (r.date <> c.date or p_method[c.n] = 4 or r.keys is null or new.key <> all (r.keys));
 
         if true = any (v_ranges) then
+            delete from words t
+            using unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
+            where t.rt = c.rt and t.rid = c.rid and c.base > 0 and v_ranges[c.n];
             delete from string t
             using unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
             where t.rt = c.rt and t.rid = c.rid and c.base > 0 and v_ranges[c.n];
@@ -214,6 +218,12 @@ begin
         select c.key, c.lo, c.hi, p_rid[c.n], c.unit, c.label, p_rt[c.n]
         from unnest(p_number_n, p_number_key, p_number_lo, p_number_hi, p_number_unit, p_number_label)
             as c (n, key, lo, hi, unit, label) where v_ranges[c.n];
+    end if;
+    if cardinality(p_words_n) > 0 then
+        insert into words (rid, rt, narrative, content)
+        select p_rid[c.n], p_rt[c.n], array_to_tsvector(string_to_array(nullif(c.narrative, ''), ' ')),
+            array_to_tsvector(string_to_array(nullif(c.content, ''), ' '))
+        from unnest(p_words_n, p_words_narrative, p_words_content) as c (n, narrative, content) where v_ranges[c.n];
     end if;
 
     if v_old then

@@ -105,6 +105,14 @@ create table number (
 comment on column number.unit is 'Hash of the coded unit; label that of the printed one where it differs; 0 for none.';
 comment on column number.key is 'The low bit tells a range (1) from a point (0).';
 
+create table words (
+    rid bigint not null,
+    rt smallint not null,
+    narrative tsvector,
+    content tsvector
+) partition by list (rt);
+comment on table words is 'Words for _text and _content of resources that have any (see fhirhub.search.words).';
+
 create index resource_rid on resource (rid);
 create index resource_date on resource (rt, date, rid) where not deleted;
 create index resource_updated on resource (rt, updated, rid);
@@ -116,12 +124,15 @@ create index date_key on date (key, lo, hi, rid);
 create index date_rid on date (rid);
 create index number_key on number (key, lo, hi, unit, label, rid);
 create index number_rid on number (rid);
+create index words_rid on words (rid);
+create index words_narrative on words using gin (narrative) with (fastupdate = off);
+create index words_content on words using gin (content) with (fastupdate = off);
 
 do $$
 declare
     parent text;
 begin
-    foreach parent in array array['resource', 'history', 'token', 'string', 'date', 'number'] loop
+    foreach parent in array array['resource', 'history', 'token', 'string', 'date', 'number', 'words'] loop
         execute format('create table %1$s_measurement partition of %1$s for values in (96)', parent);
         execute format('create table %1$s_financial partition of %1$s for values in '
             '(1,17,19,20,30,31,32,33,46,47,53,67,104,105)', parent);
@@ -157,6 +168,7 @@ create function write_changes(
     p_date_n integer[], p_date_key bigint[], p_date_lo bigint[], p_date_hi bigint[],
     p_number_n integer[], p_number_key bigint[], p_number_lo double precision[],
     p_number_hi double precision[], p_number_unit integer[], p_number_label integer[],
+    p_words_n integer[], p_words_narrative text[], p_words_content text[],
     p_ref_unit integer[], p_ref_rt smallint[], p_ref_rid bigint[],
     p_delete_n integer[], p_delete_rt smallint[], p_delete_key bigint[],
     p_coding_key bigint[], p_coding bigint[],
@@ -279,6 +291,9 @@ begin
           and (r.date <> c.date or p_method[c.n] = 4 or r.keys is null or new.key <> all (r.keys));
 
         if true = any (v_ranges) then
+            delete from words t
+            using unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
+            where t.rt = c.rt and t.rid = c.rid and c.base > 0 and v_ranges[c.n];
             delete from string t
             using unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
             where t.rt = c.rt and t.rid = c.rid and c.base > 0 and v_ranges[c.n];
@@ -349,6 +364,12 @@ begin
         select c.key, c.lo, c.hi, p_rid[c.n], c.unit, c.label, p_rt[c.n]
         from unnest(p_number_n, p_number_key, p_number_lo, p_number_hi, p_number_unit, p_number_label)
             as c (n, key, lo, hi, unit, label) where v_ranges[c.n];
+    end if;
+    if cardinality(p_words_n) > 0 then
+        insert into words (rid, rt, narrative, content)
+        select p_rid[c.n], p_rt[c.n], array_to_tsvector(string_to_array(nullif(c.narrative, ''), ' ')),
+            array_to_tsvector(string_to_array(nullif(c.content, ''), ' '))
+        from unnest(p_words_n, p_words_narrative, p_words_content) as c (n, narrative, content) where v_ranges[c.n];
     end if;
 
     if v_old then

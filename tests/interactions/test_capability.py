@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import tomllib
 
 import httpx
 
 from fhirhub.definitions.tables import load
 from fhirhub.interactions.statement import rendered
 from fhirhub.packaged import folder
+from fhirhub.search.parameters.special import UNSERVED_PARAMETERS
 from fhirhub.validation.validator import Validator
 from support.steps import run
 
@@ -16,6 +18,12 @@ from support.steps import run
 def test_the_file_is_what_the_code_serves() -> None:
     """Rewrite it by ``python -m fhirhub.interactions.statement`` and look at the difference."""
     assert (folder("capability") / "statement.json").read_bytes() == rendered()
+
+
+def test_what_is_not_served_is_written_down() -> None:
+    listed = tomllib.loads((folder("capability") / "unsupported.toml").read_text(encoding="utf-8"))["search"]
+    written = {parameter for each in listed for parameter in each.get("parameters", ())}
+    assert written == UNSERVED_PARAMETERS.keys() - {"_type"}
 
 
 def test_the_statement_is_valid() -> None:
@@ -55,6 +63,7 @@ async def test_every_search_parameter_claimed_is_understood(client: httpx.AsyncC
         "reference": "Patient/1",
         "quantity": "1",
         "uri": "urn:a",
+        "special": "a",
     }
     statement = (await client.get("metadata")).json()
     for resource in statement["rest"][0]["resource"]:

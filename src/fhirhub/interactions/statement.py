@@ -13,6 +13,7 @@ from fhirhub import __version__
 from fhirhub.capability import render
 from fhirhub.definitions.tables import SearchParameter, load
 from fhirhub.packaged import folder
+from fhirhub.search.parameters.special import SPECIAL
 from fhirhub.search.registry import Registry
 
 
@@ -24,7 +25,8 @@ def rendered() -> bytes:
     includable: dict[str, list[str]] = {}
     for type in definitions.resource_types:
         known = definitions.search_parameters(type)
-        served[type] = [known[code] for code in registry.facets(type)]
+        special = [code for code in known if code in SPECIAL]
+        served[type] = [known[code] for code in (*registry.facets(type), *special)]
         includable[type] = [code for code in registry.facets(type) if registry.references(type, code)]
     claims = tomllib.loads((folder("capability") / "server.toml").read_text(encoding="utf-8"))
     statement = render(claims, definitions, served, includable, __version__)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from fhirhub.errors import BadRequest, Issue
 from fhirhub.search.filters import not_understood, suggestion
 from fhirhub.search.parameters.base import NotUnderstood, any_of, refuse, shortened
-from fhirhub.search.predicate import And, Has, Ids, Not, OfType, Or, Predicate, Says, Updated
+from fhirhub.search.predicate import And, Has, Ids, Not, OfType, Or, Predicate, Says, Spoken, Updated, Words
 from fhirhub.search.request import Include, SearchRequest, Sort
 
 Parameters = Sequence[tuple[str, str]]
@@ -99,7 +99,20 @@ def _read(parse: Parse, types: tuple[str, ...], name: str, value: str, named: bo
         common = ", ".join(each for each in EVERYWHERE)
         text = f"a search of all types takes only parameters that all have ({common}); name types with _type"
         raise not_understood(f"?{shortened(code)}", text)
-    return [parse(type, [(name, value)]) for type in types]
+    readings: list[SearchRequest] = []
+    problem: NotUnderstood | None = None
+    for type in types:
+        try:
+            readings.append(parse(type, [(name, value)]))
+        except NotUnderstood as error:
+            if named:
+                raise
+            # _text is for all that has a narrative; the few types without are not what is meant.
+            problem = error
+            readings.append(SearchRequest(type, where=Or(())))
+    if problem is not None and all(each.where == Or(()) for each in readings):
+        raise problem
+    return readings
 
 
 def _includes(
@@ -150,6 +163,6 @@ def speaks_of_one_type(where: Predicate) -> bool:
             return all(speaks_of_one_type(part) for part in parts)
         case And(parts):
             return any(speaks_of_one_type(part) for part in parts)
-        case Not() | Ids() | Updated() | Says() | Has() | OfType():
+        case Not() | Ids() | Updated() | Says() | Has() | OfType() | Spoken() | Words():
             return False
     return True

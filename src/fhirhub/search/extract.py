@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fhirhub.definitions.tables import Definitions
-from fhirhub.fhirpath.compile import Move, Route, holds, truth
+from fhirhub.fhirpath.compile import Move, Route, expression_routes, holds, truth
 from fhirhub.resource.reference import REFERENCE_PROPERTIES, Literal, parse
-from fhirhub.search.parameters import composite, date, number, quantity, reference, string, token, uri
+from fhirhub.search.parameters import composite, date, near, number, quantity, reference, string, token, uri
 from fhirhub.search.parameters.base import Context, Emit, Facet
 from fhirhub.search.registry import Registry
 from fhirhub.search.rows import MAX_DATE, MIN_DATE, Rows, range_key
+from fhirhub.search.words import Words
 
 _SIMPLE: dict[str, Callable[[int, Route, bytes], Emit | None]] = {
     "string": string.indexer,
@@ -121,6 +122,8 @@ class _Plan:
     walk: Emit
     dates: frozenset[int]
     """Range keys of the main clinical date."""
+    content: int
+    """The pid of ``_content``."""
 
 
 class Extractor:
@@ -135,6 +138,7 @@ class Extractor:
         self._secret = secret
         self._registry = registry or Registry(definitions)
         self._plans: dict[str, _Plan] = {}
+        self._words = Words(definitions, self._registry)
 
     def rows(self, document: dict[str, Any], bases: tuple[str, ...] = ()) -> Rows:
         """The rows of ``document``; ``bases`` are the urls (no final slash) under which this server is known.
@@ -145,12 +149,22 @@ class Extractor:
         rows = Rows()
         plan.walk(document, rows, Context(document, bases))
         self._add_others(document, rows, bases)
+        self._add_words(document, rows, plan.content)
         main = MAX_DATE
         for key, lo, _ in rows.dates:
             if lo < main and key in plan.dates:
                 main = lo
         rows.date = MIN_DATE if main == MAX_DATE else main
         return rows
+
+    def _add_words(self, document: dict[str, Any], rows: Rows, pid: int) -> None:
+        """What ``_text`` and ``_content`` look into."""
+        *words, coded = self._words.of(document)
+        rows.words = words[0], words[1]
+        if coded:
+            rows.params.add(pid)
+            for text in coded:
+                token.add_text(pid, text, rows, self._secret)
 
     def _add_others(self, document: dict[str, Any], rows: Rows, bases: tuple[str, ...]) -> None:
         """References that no search parameter covers stand under parameter 0: nothing may leave them dangling."""
@@ -172,10 +186,19 @@ class Extractor:
         for facet in facets.values():
             if not facet.aliases:
                 self._lay(root, facet, _watchers(facet, facets))
+        place = self._definitions.search_parameters(type).get(near.CODE)
+        if place is not None:
+            emit = near.indexer(place.pid, self._secret)
+            for route in expression_routes(place.expression, type, self._definitions):
+                root.at(route).emits.append(emit)
         code = self._definitions.sort_date.get(type)
         main = facets.get(code) if code else None
         pids = [alias.pid for alias in main.aliases] or [main.pid] if main else []
-        plan = self._plans[type] = _Plan(root.compiled(), frozenset(range_key(pid) for pid in pids))
+        plan = self._plans[type] = _Plan(
+            root.compiled(),
+            frozenset(range_key(pid) for pid in pids),
+            self._definitions.search_parameters(type)["_content"].pid,
+        )
         return plan
 
     def _lay(self, root: _Node, facet: Facet, watchers: dict[str, tuple[int, ...]]) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 
 from fhirhub.errors import BadRequest, Issue
+from fhirhub.search.filter_expression import Tools
 from fhirhub.search.parameters import (
     composite,
     date,
@@ -36,6 +38,7 @@ from fhirhub.search.parameters.base import (
 )
 from fhirhub.search.predicate import And, Chain, Has, Ids, Or, Predicate, Present, Refers
 from fhirhub.search.registry import Registry
+from fhirhub.search.specials import Specials, bases_of
 
 MAX_VALUES = 500
 """Values joined by commas in one criterion."""
@@ -85,6 +88,8 @@ class Filters:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        tools = Tools(self.facet, partial(bases_of, registry), self.predicate, self._through)
+        self.specials = Specials(registry, tools)
 
     def predicate(self, type: str, name: str, value: str, query: Query, depth: int = 0) -> Predicate:
         """The criterion ``name=value`` on resources of ``type``.
@@ -100,6 +105,8 @@ class Filters:
             return self._has(type, name, value, query, depth)
         head, dot, rest = name.partition(".")
         code, colon, modifier = head.partition(":")
+        if not dot and self.specials.serves(type, code):
+            return self.specials.predicate(type, code, modifier, value, query, depth)
         facet = self.facet(type, code)
         if colon and not modifier:
             raise not_understood(facet.expression, f"{shortened(name)!r} has an empty modifier")
@@ -119,7 +126,8 @@ class Filters:
             code[0] == "_" or code in self._registry.definitions.search_parameters(type)
         ):
             raise not_understood(expression, f"{code}: {reason}")
-        hint = suggestion(code, (*facets, *special.RESULT_PARAMETERS))
+        specials = (each for each in special.SPECIAL if self.specials.serves(type, each))
+        hint = suggestion(code, (*facets, *specials, *special.RESULT_PARAMETERS))
         raise not_understood(expression, f"{type} has no search parameter {shortened(code)!r}{hint}")
 
     def _plain(self, facet: Facet, modifier: str | None, value: str, query: Query) -> Predicate:
@@ -192,6 +200,15 @@ class Filters:
     def _chain(
         self, facet: Facet, type: str | None, rest: str, value: str, query: Query, depth: int
     ) -> Predicate:
+        def at(target: str) -> Predicate:
+            return self.predicate(target, rest, value, query, depth + 1)
+
+        return self._through(facet, type, rest, at, query)
+
+    def _through(
+        self, facet: Facet, type: str | None, rest: str, at: Callable[[str], Predicate], query: Query
+    ) -> Predicate:
+        """What refers by ``facet`` to a resource that fulfils the predicate ``at`` its type."""
         links = self._links(facet, "a chain")
         if type is not None:
             if type not in query.definitions.type_number:
@@ -204,7 +221,7 @@ class Filters:
         problem: BadRequest | None = None
         for target in targets:
             try:
-                part = self.predicate(target, rest, value, query, depth + 1)
+                part = at(target)
             except TooCostly:
                 raise
             except BadRequest as error:  # an untyped chain goes by the types that can answer it
@@ -227,11 +244,14 @@ class Filters:
         """The types an untyped chain may lead to: those that know the next parameter."""
         allowed = reference.allowed(facet, query)
         code = rest.partition(".")[0].partition(":")[0]
-        found = tuple(each for each in allowed if code == "_has" or code in self._registry.facets(each))
+        found = tuple(each for each in allowed if code == "_has" or self._knows(each, code))
         if len(found) > MAX_CHAIN_TYPES and code != "_id":
             wanted = shortened(f"{facet.code}:{found[0]}.{rest}")
             raise too_costly(facet.expression, f"{facet.code} refers to many types; name one, as in {wanted}")
         return found or allowed[:1]
+
+    def _knows(self, type: str, code: str) -> bool:
+        return code in self._registry.facets(type) or self.specials.serves(type, code)
 
     def _has(self, type: str, name: str, value: str, query: Query, depth: int) -> Predicate:
         pieces = name.split(":", 3)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fhirhub.search.parameters.near import metres
 from fhirhub.search.parameters.quantity import UNITS, in_units
 from fhirhub.search.predicate import (
     And,
@@ -21,6 +22,7 @@ from fhirhub.search.predicate import (
     Keys,
     Kin,
     Measure,
+    Near,
     Not,
     OfType,
     Or,
@@ -30,9 +32,11 @@ from fhirhub.search.predicate import (
     Refers,
     Says,
     Span,
+    Spoken,
     Text,
     Updated,
     Worded,
+    Words,
 )
 from fhirhub.search.rows import Rows
 
@@ -102,6 +106,8 @@ def is_below(text: str, uri: str) -> bool:
 def _text(asked: Text, value: str) -> bool:
     if asked.match == "prefix":
         return value.startswith(asked.text)
+    if asked.match == "suffix":
+        return value.endswith(asked.text)
     return asked.text in value if asked.match == "contains" else asked.text == value
 
 
@@ -150,8 +156,19 @@ def matches(predicate: Predicate, subject: Subject, world: World | None = None) 
         case Measure():
             units = [(raw, key) for pid, _, raw, key in rows.phrases.values() if pid == UNITS]
             return matches(in_units(predicate, units), subject, around)
+        case Near(latitude_key, longitude_key, latitude, longitude, reach):
+            north = [lo for key, lo, *_ in rows.numbers if key == latitude_key]
+            east = [lo for key, lo, *_ in rows.numbers if key == longitude_key]
+            return any(metres((latitude, longitude), at) <= reach for at in zip(north, east, strict=True))
         case Worded(pid, words):
             return any(pid == own and has_word(text, words) for own, text, _, _ in rows.phrases.values())
+        case Words(word, narrative_only):
+            return has_word(rows.words[0], word) or (not narrative_only and has_word(rows.words[1], word))
+        case Spoken(word, narrative_only, pid, pids):
+            told = any(
+                own in (pid, *pids) and has_word(text, word) for own, text, *_ in rows.phrases.values()
+            )
+            return told or matches(Words(word, narrative_only), subject, around)
         case Below(pid, uri):
             return any(pid == own and is_below(text, uri) for own, text, _, _ in rows.phrases.values())
         case Concepts() | Kin() | Says():

@@ -35,7 +35,7 @@ class Refers:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A string row under ``key``; ``match`` is ``prefix``, ``equals`` or ``contains``.
+    """A string row under ``key``; ``match`` is ``prefix``, ``equals``, ``contains`` or ``suffix``.
 
     ``text`` is normalised as the rows are. ``:exact`` is not a Text: exact strings are hashed keys.
     """
@@ -97,6 +97,39 @@ class Says:
 
     paths: tuple[tuple[str, str], ...]
     texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """The resource holds a word that starts with ``word``: in its narrative, and unless ``narrative_only`` in its
+    other texts, those of the tokens of parameters ``pids`` included (which stand at ``paths``).
+    """
+
+    word: str
+    narrative_only: bool
+    pid: int = 0
+    """``_content`` itself, under which other texts of codes stand."""
+    pids: tuple[int, ...] = ()
+    paths: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A word that starts with ``word`` is among those kept of the narrative, or of any text."""
+
+    word: str
+    narrative_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """The position (its number rows stand under the two keys) is no more than ``reach`` metres from this place."""
+
+    latitude_key: int
+    longitude_key: int
+    latitude: float
+    longitude: float
+    reach: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +241,9 @@ Predicate = (
     | Measure
     | Worded
     | Says
+    | Spoken
+    | Words
+    | Near
     | Concepts
     | Below
     | Kin
@@ -222,7 +258,7 @@ Predicate = (
     | Has
 )
 
-DEFERRED = (Measure, Worded, Concepts, Below, Kin)
+DEFERRED = (Measure, Worded, Spoken, Concepts, Below, Kin)
 """Leaves that depend on what is stored elsewhere: the store replaces them by others before it searches."""
 
 

@@ -133,7 +133,11 @@ class Registry:
 
 
 def _served(parameter: SearchParameter) -> bool:
-    return bool(parameter.expression) and parameter.code not in UNSERVED_PARAMETERS
+    return (
+        bool(parameter.expression)
+        and parameter.kind != "special"
+        and parameter.code not in UNSERVED_PARAMETERS
+    )
 
 
 def _component(parameter: SearchParameter, routes: tuple[Route, ...]) -> Facet:

@@ -89,6 +89,8 @@ class Rows:
     numbers: set[tuple[int, float, float, int, int]] = field(default_factory=set)
     """(range key, lo, hi, unit, label): 32-bit hashes of the unit and of its printed form where that differs; 0
     for none."""
+    words: tuple[str, str] = ("", "")
+    """Words of the narrative, and of other texts, joined by blanks."""
     params: set[int] = field(default_factory=set)
     """pids that have any value, for ``:missing``."""
     date: int = MIN_DATE

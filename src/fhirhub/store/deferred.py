@@ -27,7 +27,9 @@ from fhirhub.search.predicate import (
     Or,
     Predicate,
     Says,
+    Spoken,
     Worded,
+    Words,
     rewritten,
 )
 from fhirhub.search.rows import VALUE_BITS, VALUE_MASK, hashed_key
@@ -40,8 +42,8 @@ KIN = 5000
 """Resources of one hierarchy."""
 
 WORDED = """
-select key, raw from phrase
-where pid = $1 and (text like $2 || '%' or text like '% ' || $2 || '%') limit $3
+select pid, key, raw from phrase
+where pid = any ($1::smallint[]) and (text like $2 || '%' or text like '% ' || $2 || '%') limit $3
 """
 BELOW = """
 select key from phrase
@@ -99,6 +101,8 @@ class Deferred:
                 return await self._measure(leaf, fetch)
             case Worded():
                 return await self._worded(leaf, fetch)
+            case Spoken():
+                return await self._spoken(leaf, fetch)
             case Below():
                 return await self._below(leaf, fetch)
             case Kin():
@@ -119,15 +123,37 @@ class Deferred:
         return in_units(asked, sorted((row["raw"], row["key"]) for row in rows))
 
     async def _worded(self, asked: Worded, fetch: Fetch) -> Predicate:
-        words = asked.words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        rows = await fetch(WORDED, asked.pid, words, PHRASES + 1)
-        _bounded(rows, PHRASES, f"The text '{asked.words[:40]}' fits too many codes")
+        return await self._called((asked.pid,), asked.words, asked.paths, fetch)
+
+    async def _spoken(self, asked: Spoken, fetch: Fetch) -> Predicate:
+        kept = Words(asked.word, asked.narrative_only)
+        if asked.narrative_only:
+            return kept
+        return Or((kept, await self._called(asked.pids, asked.word, asked.paths, fetch, asked.pid)))
+
+    async def _called(
+        self,
+        pids: tuple[int, ...],
+        words: str,
+        paths: tuple[tuple[str, str], ...],
+        fetch: Fetch,
+        own: int = 0,
+    ) -> Predicate:
+        """A token of one of ``pids`` is described by a text with a word that starts with ``words``."""
+        escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        rows = await fetch(WORDED, [*pids, own], escaped, PHRASES + 1)
+        _bounded(rows, PHRASES, f"The text '{words[:40]}' fits too many codes")
         if not rows:
             return Or(())
-        keys = dict.fromkeys(sorted(row["key"] for row in rows))
-        texts = dict.fromkeys(sorted(row["raw"] for row in rows))
-        # A code may be called differently elsewhere: what counts is the text in the resource.
-        return And((Keys(tuple(keys)), Says(asked.paths, tuple(texts))))
+        # A code may be called differently elsewhere: what counts is the text in the resource. The keys of ``own``
+        # are those of the texts themselves.
+        exact = sorted({row["key"] for row in rows if row["pid"] == own})
+        coded = sorted({row["key"] for row in rows if row["pid"] != own})
+        texts = sorted({row["raw"] for row in rows if row["pid"] != own})
+        parts: list[Predicate] = [Keys(tuple(exact))] if exact else []
+        if coded:
+            parts.append(And((Keys(tuple(coded)), Says(paths, tuple(texts)))))
+        return parts[0] if len(parts) == 1 else Or(tuple(parts))
 
     async def _below(self, asked: Below, fetch: Fetch) -> Predicate:
         stem = asked.uri.rstrip("/")

@@ -13,12 +13,13 @@ from fhirhub.store.ranges import date_key, number_key
 from fhirhub.store.records import METHODS, Change
 from fhirhub.store.resolve import Name
 
-ARGUMENTS = 40
+ARGUMENTS = 43
 CALL = "select * from write_changes(" + ", ".join(f"${n}" for n in range(1, ARGUMENTS + 1)) + ")"
 CODINGS = 50_000
 """Entries of each dictionary that a process remembers."""
 REINDEX = "REINDEX"
 """The method of a change that makes no version: the index rows of the current one are made anew."""
+NO_WORDS = ("", "")
 METHOD_NUMBER = {method: number for number, method in enumerate((*METHODS, REINDEX))}
 
 
@@ -86,11 +87,8 @@ class Packer:
         origin: list[tuple[int, int]] = []
         keys: list[int] = []
         params: list[int] = []
-        strings: list[tuple[int, int, str]] = []
-        dates: list[tuple[int, int, int, int]] = []
-        numbers: list[tuple[int, int, float, float, int, int]] = []
-        outside: list[tuple[int, int, int]] = []
-        deletes: list[tuple[int, int, int]] = []
+        # Rows of the indexes: each begins with the number of its change.
+        strings, dates, numbers, words, outside, deletes = (_no_rows() for _ in range(6))
         for u, unit in enumerate(units):
             own = {rid: True for rid in unit.rids}
             used: dict[int, str] = {}
@@ -112,10 +110,12 @@ class Packer:
                     dates.extend([(n, date_key(key, lo, hi), lo, hi) for key, lo, hi in rows.dates])
                     numbers.extend(
                         [
-                            (n, number_key(key, lo, hi), lo, hi, coded, printed)
-                            for key, lo, hi, coded, printed in rows.numbers
+                            (n, number_key(key, lo, hi), lo, hi, one, two)
+                            for key, lo, hi, one, two in rows.numbers
                         ]
                     )
+                    if rows.words != NO_WORDS:
+                        words.append((n, *rows.words))
                 elif self._integrity:
                     deletes.extend(
                         [(n, rt, pid << VALUE_BITS | rid) for pid, rt in self._referrers[change.type]]
@@ -133,8 +133,8 @@ class Packer:
         head = _columns(heads, 12)
         arguments = (
             *head[:10], keys, head[10], params, head[11],
-            *_columns(strings, 3), *_columns(dates, 4), *_columns(numbers, 6), *_columns(outside, 3),
-            *_columns(deletes, 3), *_columns(list(codings), 2),
+            *_columns(strings, 3), *_columns(dates, 4), *_columns(numbers, 6), *_columns(words, 3),
+            *_columns(outside, 3), *_columns(deletes, 3), *_columns(list(codings), 2),
             *_columns([(id, *phrase) for id, phrase in phrases.items()], 5),
         )  # fmt: skip
         return Packed(arguments, codings, set(phrases), origin)
@@ -149,11 +149,15 @@ class Packer:
 
 
 def digest(rows: Rows) -> int:
-    """Tells sets of string, date and number rows apart, 64 bits signed; 0 for none."""
-    if not rows.dates and not rows.numbers and not rows.strings:
+    """Tells sets of string, date, number and word rows apart, 64 bits signed; 0 for none."""
+    if not rows.dates and not rows.numbers and not rows.strings and rows.words == NO_WORDS:
         return 0
-    text = repr((sorted(rows.dates), sorted(rows.numbers), sorted(rows.strings)))
+    text = repr((sorted(rows.dates), sorted(rows.numbers), sorted(rows.strings), rows.words))
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def _no_rows() -> list[tuple[Any, ...]]:
+    return []
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> Sequence[Sequence[Any]]:

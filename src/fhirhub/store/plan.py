@@ -16,6 +16,7 @@ from fhirhub.search.predicate import (
     Has,
     Ids,
     Keys,
+    Near,
     Not,
     OfType,
     Or,
@@ -24,6 +25,7 @@ from fhirhub.search.predicate import (
     Says,
     Text,
     Updated,
+    Words,
 )
 from fhirhub.search.request import SearchRequest, Sort
 from fhirhub.search.rows import VALUE_BITS
@@ -84,7 +86,7 @@ def choose(
 
 def _can_drive(part: Condition, sort_date: int | None) -> bool:
     match part:
-        case Keys() | Refers() | Text() | Ids() | Chain() | Has():
+        case Keys() | Refers() | Text() | Words() | Ids() | Chain() | Has():
             return True
         case Range(_, key):
             # The main date is the order of every walk; as a driver of its own it would only repeat that.
@@ -93,7 +95,7 @@ def _can_drive(part: Condition, sort_date: int | None) -> bool:
             return all(_can_drive(inner, None) for inner in parts)
         case And(parts):
             return any(_can_drive(inner, sort_date) for inner in parts)
-        case Not() | Present() | Updated() | Says() | OfType():
+        case Not() | Present() | Updated() | Says() | OfType() | Near():
             return False
     raise TypeError(part)
 
@@ -101,7 +103,7 @@ def _can_drive(part: Condition, sort_date: int | None) -> bool:
 def _walk_kind(part: Condition) -> str:
     if isinstance(part, Keys | Refers):
         return "token"
-    if isinstance(part, Range) or (isinstance(part, Text) and part.match != "equals"):
+    if isinstance(part, Range) or (isinstance(part, Text) and part.match in ("prefix", "contains")):
         return "range"
     return "sort"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fhirhub.definitions.tables import Definitions
+from fhirhub.search.parameters.near import RADIUS
 from fhirhub.search.predicate import (
     And,
     Bound,
@@ -17,6 +18,7 @@ from fhirhub.search.predicate import (
     Has,
     Ids,
     Keys,
+    Near,
     Not,
     OfType,
     Or,
@@ -25,6 +27,7 @@ from fhirhub.search.predicate import (
     Says,
     Text,
     Updated,
+    Words,
 )
 from fhirhub.search.rows import STRING_LENGTH, VALUE_BITS, VALUE_MASK
 from fhirhub.store.ranges import Condition, Range
@@ -133,6 +136,14 @@ class Compiler:
             case OfType(types):
                 numbers = [self.number(each) for each in types]
                 return f"{of.resource()}.rt = any ({self.arguments.add(numbers, 'smallint[]')})"
+            case Words():
+                row = self.alias()
+                return (
+                    f"exists (select from {table('words', of.rt)} {row} where {row}.rid = {of.rid}"
+                    f" and {self.words(where, row)})"
+                )
+            case Near():
+                return self._test_near(where, of)
             case Says(paths, texts):
                 return self._test_says(paths, texts, of)
             case Ids(ids):
@@ -173,6 +184,19 @@ class Compiler:
             for column, path in paths
         )
         return f"({' or '.join(found)})"
+
+    def _test_near(self, where: Near, of: Candidate) -> str:
+        """The way over the sphere, by the formula of :func:`fhirhub.search.parameters.near.metres`."""
+        add, row = self.arguments.add, of.resource()
+        latitude, longitude, reach = (
+            add(value, "double precision") for value in (where.latitude, where.longitude, where.reach)
+        )
+        north = f"radians(({row}.content->'position'->>'latitude')::double precision)"
+        east = f"radians(({row}.content->'position'->>'longitude')::double precision)"
+        return (
+            f"2 * {RADIUS} * asin(least(1, sqrt(sin(({north} - radians({latitude})) / 2) ^ 2 + cos(radians({latitude}))"
+            f" * cos({north}) * sin(({east} - radians({longitude})) / 2) ^ 2))) <= {reach}"
+        )
 
     def _test_chain(self, where: Chain, of: Candidate) -> str:
         target = Candidate(self.alias(), self.number(where.type), dated=False)
@@ -217,12 +241,22 @@ class Compiler:
         text = where.text[:STRING_LENGTH]
         if where.match == "equals":
             return f"{row}.text = {self.arguments.add(text, 'text')}"
+        if where.match == "suffix":
+            end = self.arguments.add(text, "text")
+            return f"right({row}.text, length({end})) = {end}"
         if where.match == "contains":
             return f"position({self.arguments.add(text, 'text')} in {row}.text) > 0"
         low = self.arguments.add(text, "text")
         # Texts are compared by code point; nothing that starts with the prefix comes after prefix + U+10FFFF.
         high = self.arguments.add(text + "\U0010ffff", "text")
         return f"{row}.text >= {low} and {row}.text <= {high}"
+
+    def words(self, where: Words, row: str) -> str:
+        """The test of a row of words: a word that starts like that."""
+        quoted = where.word.replace("\\", "\\\\").replace("'", "''")
+        query = self.arguments.add(f"'{quoted}':*", "text") + "::tsquery"
+        narrative = f"{row}.narrative @@ {query}"
+        return narrative if where.narrative_only else f"({narrative} or {row}.content @@ {query})"
 
     def bounds(self, bounds: tuple[Bound, ...], columns: dict[str, str], cast: str) -> str:
         """All of ``bounds`` on the given columns."""
@@ -245,6 +279,11 @@ class Compiler:
             case Text() | Range():
                 name = table_of(where)
                 return f"select {row}.rid from {table(name, rt)} {row} where {self.condition(where, row)}"
+            case Words():
+                return (
+                    f"select {row}.rid from {table('words', rt)} {row} where {self.of_type(row, rt)}"
+                    f" and {self.words(where, row)}"
+                )
             case Ids(ids):
                 wanted = self.arguments.add(list(ids), "text[]")
                 return (

@@ -10,6 +10,7 @@ from fhirhub.search.predicate import (
     Has,
     Ids,
     Keys,
+    Near,
     Not,
     OfType,
     Or,
@@ -18,6 +19,7 @@ from fhirhub.search.predicate import (
     Says,
     Text,
     Updated,
+    Words,
 )
 from fhirhub.store.ranges import Condition, Range
 from fhirhub.store.resolve import Fetch
@@ -73,10 +75,16 @@ class Statistics:
             case Refers():
                 return sum(self.key(key) for key in keys[where])
             case Text(_, matching, text):
-                return size / 2 if matching == "contains" else max(size / 8.0 ** min(len(text), 6), 1.0)
+                return (
+                    size / 2
+                    if matching in ("contains", "suffix")
+                    else max(size / 8.0 ** min(len(text), 6), 1.0)
+                )
             case Range():
                 lowest, highest = where.implied(0)
                 return size / (20 if lowest is not None and highest is not None else 3)
+            case Words():
+                return size / 50
             case Ids(ids):
                 return float(len(ids))
             case And(parts):
@@ -85,6 +93,6 @@ class Statistics:
                 return sum(self.rows(part, rt, keys) for part in parts)
             case Chain() | Has():
                 return size / 5
-            case Updated() | Not() | Present() | Says() | OfType():
+            case Updated() | Not() | Present() | Says() | OfType() | Near():
                 return size
         raise TypeError(where)

@@ -15,6 +15,9 @@ from fhirhub.search.predicate import Bound, Ids, Not, Predicate, Updated
 ROWLESS = frozenset(("_id", "_lastUpdated"))
 """Answered from columns of the resource itself."""
 
+SPECIAL = frozenset(("_text", "_content", "_list", "_filter", "near"))
+"""Served by :mod:`fhirhub.search.specials`, where R4 defines them for a type."""
+
 RESULT_PARAMETERS = (
     "_sort",
     "_count",
@@ -28,16 +31,11 @@ RESULT_PARAMETERS = (
 """They shape the answer; known here so that a misspelt one finds its right name."""
 
 UNSERVED_PARAMETERS: dict[str, str] = {
-    "_content": "full-text search is not served yet",
-    "_text": "full-text search is not served yet",
-    "_filter": "filter expressions are not served yet",
-    "_list": "search by list is not served yet",
     "_query": "named queries are not served",
-    "_type": "search across types is not served yet",
+    "_type": "this is a search of one type; several are named in [base]?_type=",
     "_contained": "search in contained resources is not served yet",
     "_containedType": "search in contained resources is not served yet",
     "_score": "relevance is not served yet",
-    "near": "search by distance is not served yet",
     "age": "HL7 published this parameter without an expression; search by birthdate",
     "birthOrderBoolean": "HL7 published this parameter without an expression",
 }

@@ -127,7 +127,7 @@ def _add_coding(pid: int, value: dict[str, Any], rows: Rows, secret: bytes) -> i
     key, pairs = _code_keys(pid, system, code, secret)
     if key is None:
         if type(display) is str:
-            _add_text(pid, display, rows, secret)
+            add_text(pid, display, rows, secret)
         return None
     rows.tokens.add(key)
     rows.codings.update(pairs)
@@ -137,7 +137,7 @@ def _add_coding(pid: int, value: dict[str, Any], rows: Rows, secret: bytes) -> i
     return key
 
 
-def _add_text(pid: int, text: str, rows: Rows, secret: bytes) -> None:
+def add_text(pid: int, text: str, rows: Rows, secret: bytes) -> None:
     """The rows of a text that describes no coding."""
     key = hashed_key(pid, f"t{NUL}{text}", secret)
     rows.tokens.add(key)
@@ -171,7 +171,7 @@ def _concept_indexer(pid: int, secret: bytes) -> Emit:
                 hashed, found = _called(pid, text, key)
                 rows.phrases[hashed] = found
             if not keys:
-                _add_text(pid, text, rows, secret)
+                add_text(pid, text, rows, secret)
 
     return emit
 
@@ -195,11 +195,11 @@ def _identifier_indexer(pid: int, secret: bytes) -> Emit:
         if type(kind) is not dict:
             return
         if type(kind.get("text")) is str:
-            _add_text(pid, kind["text"], rows, secret)
+            add_text(pid, kind["text"], rows, secret)
         for coding in kind["coding"] if type(kind.get("coding")) is list else ():
             if type(coding) is dict:
                 if type(coding.get("display")) is str:
-                    _add_text(pid, coding["display"], rows, secret)
+                    add_text(pid, coding["display"], rows, secret)
                 if type(code) is str and type(coding.get("code")) is str:
                     spelling = of_type_spelling(str(coding.get("system") or ""), coding["code"], code)
                     tokens.add(hashed_key(pid, spelling, secret))
