@@ -24,6 +24,7 @@ from fhirhub.interactions.read import read, vread
 from fhirhub.interactions.search import search_compartment, search_system, search_type
 from fhirhub.interactions.update import conditional_update, update
 from fhirhub.operations.everything import everything
+from fhirhub.operations.lastn import lastn
 from fhirhub.packaged import folder
 from fhirhub.search.extract import Extractor
 from fhirhub.search.parse import SearchParser
@@ -55,6 +56,7 @@ DISPATCH: dict[str, Handler] = {
 OPERATIONS: dict[tuple[str, str | None, str], Handler] = {
     ("instance", "Patient", "everything"): everything,
     ("instance", "Encounter", "everything"): everything,
+    ("type", "Observation", "lastn"): lastn,
 }
 
 

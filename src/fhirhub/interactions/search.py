@@ -9,6 +9,7 @@ from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.hub import Hub
 from fhirhub.interactions.bundles import bundle, found_entry, notes_entry, url_with
 from fhirhub.interactions.compartment import member, members
+from fhirhub.interactions.hints import hint
 from fhirhub.interactions.sealed import CURSOR, opened, sealed
 from fhirhub.interactions.shape import cut
 from fhirhub.search.across import combined, types_of
@@ -67,6 +68,9 @@ async def _answer(
     links = _links(search, page, request)
     if request.content_type == "form" or was_sealed:
         links = _hidden(hub, path.removeprefix(request.base), links)
+    hinted = await hint(hub, search, page, request.base)
+    if hinted is not None:
+        page.notes.append(hinted)
     entries = _entries(hub, request.base, search, page)
     shown = [(relation, url_with(path, given)) for relation, given in links]
     return FhirResult(200, bundle("searchset", page.total, shown, entries, hub.clock()))

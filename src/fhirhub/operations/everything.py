@@ -16,7 +16,7 @@ from fhirhub.interactions.answers import living
 from fhirhub.interactions.bundles import Link, bundle, found_entry, url_with
 from fhirhub.interactions.compartment import member, members
 from fhirhub.interactions.history import counted, moment
-from fhirhub.resource import json
+from fhirhub.operations.given import given
 from fhirhub.search.predicate import And, Updated
 from fhirhub.search.request import Include, SearchRequest
 from fhirhub.store.records import Page
@@ -101,7 +101,7 @@ async def _with_all_includes(hub: Hub, search: SearchRequest) -> Page:
 
 def _asked(hub: Hub, request: FhirRequest) -> Asked:
     asked = Asked(None, (), hub.limits.everything, None)
-    for name, value in _given(request):
+    for name, value in given(request):
         if name == "_since":
             asked = replace(asked, since=moment(name, value))
         elif name == "_type":
@@ -117,30 +117,6 @@ def _asked(hub: Hub, request: FhirRequest) -> Asked:
         if type not in hub.definitions.type_number:
             raise BadRequest(Issue("value", f"'{type[:64]}' is not an R4 resource type.", "_type"))
     return asked
-
-
-def _given(request: FhirRequest) -> list[tuple[str, str]]:
-    """The parameters of the URL and of a Parameters resource in the body."""
-    given = list(request.parameters)
-    if request.body:
-        document = json.parse(request.body)
-        listed = document.get("parameter", [])
-        if document.get("resourceType") != "Parameters" or type(listed) is not list:
-            raise BadRequest(
-                Issue("invalid", "The body of an operation is a Parameters resource.", "resourceType")
-            )
-        for one in listed:
-            values = (
-                [str(value) for key, value in one.items() if key.startswith("value")]
-                if type(one) is dict
-                else []
-            )
-            if len(values) != 1 or type(one.get("name")) is not str:
-                raise BadRequest(
-                    Issue("invalid", "Each parameter has a name and one value.", "Parameters.parameter")
-                )
-            given.append((one["name"], values[0]))
-    return given
 
 
 def _types(hub: Hub, compartment: str, asked: Asked) -> list[str]:
@@ -182,9 +158,9 @@ def _purpose(request: FhirRequest) -> str:
 
 def _links(hub: Hub, request: FhirRequest, following: Place | None) -> list[Link]:
     path = f"{request.base}/{request.type}/{request.id}/$everything"
-    given = _given(request)
-    first = [pair for pair in given if pair[0] != "_cursor"]
-    links = [("self", url_with(path, given)), ("first", url_with(path, first))]
+    parameters = given(request)
+    first = [pair for pair in parameters if pair[0] != "_cursor"]
+    links = [("self", url_with(path, parameters)), ("first", url_with(path, first))]
     if following is not None:
         sealed = hub.store.sealer.seal((following.type, following.cursor), _purpose(request))
         links.append(("next", url_with(path, [*first, ("_cursor", sealed)])))

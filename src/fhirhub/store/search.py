@@ -16,7 +16,7 @@ from fhirhub.search.request import SearchRequest
 from fhirhub.search.rows import VALUE_BITS
 from fhirhub.store.cursor import Sealer
 from fhirhub.store.deferred import Deferred
-from fhirhub.store.includes import FOUND, Head, include
+from fhirhub.store.includes import BY_RID, FOUND, Head, include
 from fhirhub.store.plan import Plan, choose, parts_of
 from fhirhub.store.predicates import Compiler
 from fhirhub.store.ranges import Condition, fold
@@ -67,7 +67,7 @@ class Searcher:
 
         ``keep`` is False inside a transaction that may be rolled back.
         """
-        asked = await self._asked(request, fetch, keep=keep)
+        asked = await self.asked(request, fetch, keep=keep)
         counting = request.summary == "count" or request.count == 0
         total = "accurate" if counting and request.total == "none" else request.total
         if asked.is_empty:
@@ -119,7 +119,8 @@ class Searcher:
 
     # -- what is referred to ---------------------------------------------------------------------------------
 
-    async def _asked(self, request: SearchRequest, fetch: Fetch, *, keep: bool) -> Asked:
+    async def asked(self, request: SearchRequest, fetch: Fetch, *, keep: bool) -> Asked:
+        """``request`` with everything looked up that its condition depends on."""
         where = fold(await self.deferred.settled(request.where, fetch))
         codes = {code for each in leaves(where) if isinstance(each, Keys) for code in each.codes}
         if codes:
@@ -139,6 +140,10 @@ class Searcher:
         purpose = f"search {request.type or ' '.join(request.types)} {_digest(request)}"
         return Asked(request, where, parts_of(where), keys, purpose)
 
+    async def by_rid(self, rids: Sequence[int], fetch: Fetch) -> list[Stored]:
+        """The resources with these internal keys that are there."""
+        return [each for row in await fetch(BY_RID, list(rids)) if (each := self._stored(row)) is not None]
+
     def _stored(self, row: asyncpg.Record) -> Stored | None:
         return stored(self.definitions.resource_types[row["rt"] - 1], row["id"], row)
 
@@ -149,7 +154,8 @@ class Searcher:
         code = self.definitions.sort_date.get(type_)
         return self.definitions.search_parameters(type_)[code].pid if code else None
 
-    def _compiler(self, asked: Asked) -> Compiler:
+    def compiler(self, asked: Asked) -> Compiler:
+        """A compiler for one statement."""
         types = asked.request.types or (asked.request.type,)
         numbers = tuple(self.definitions.type_number[type_] for type_ in types)
         return Compiler(self.definitions, self.statistics, asked.keys, numbers)
@@ -162,13 +168,13 @@ class Searcher:
         request = asked.request
         if request.cursor is None:
             main = self._main_date(request.type)
-            return choose(request, asked.parts, self._compiler(asked), main), None, None
+            return choose(request, asked.parts, self.compiler(asked), main), None, None
         plan, values, rid, backward, *after = self.sealer.open(request.cursor, asked.purpose)
         position = None if values is None else Position(values, rid, backward)
         return Plan(*plan), position, (after[0] if after else None)
 
     def _statement(self, asked: Asked, plan: Plan, position: Position | None) -> tuple[str, list[Any], int]:
-        compiler, request = self._compiler(asked), asked.request
+        compiler, request = self.compiler(asked), asked.request
         main = self._main_date(request.type)
         walker = Walker(compiler, request, asked.parts, plan, main, position, request.count + 1)
         walk, width = walker.sql()
@@ -210,7 +216,7 @@ class Searcher:
     # -- totals ----------------------------------------------------------------------------------------------
 
     async def _count(self, asked: Asked, fetch: Fetch, how: str) -> int:
-        compiler = self._compiler(asked)
+        compiler = self.compiler(asked)
         rt = compiler.root
         if how == "estimate" and len(asked.parts) == 1:
             expected = self.statistics.rows(asked.where, rt, asked.keys)

@@ -15,6 +15,7 @@ from fhirhub.store.cursor import Sealer
 from fhirhub.store.deferred import Deferred
 from fhirhub.store.engine import Connection, Lane
 from fhirhub.store.history import history
+from fhirhub.store.latest import latest
 from fhirhub.store.pack import Packer
 from fhirhub.store.reads import VERSION, Reader, read_many, stored
 from fhirhub.store.records import Change, HistoryPage, Page, Stored, Written
@@ -156,6 +157,10 @@ class Store:
     async def search(self, request: SearchRequest) -> Page:
         """One page of a search."""
         return await self.searcher.search(request, self._lanes["search"].fetch)
+
+    async def latest(self, request: SearchRequest, each: int) -> list[Stored]:
+        """The last ``each`` matches of every code (see :func:`fhirhub.store.latest.latest`)."""
+        return await latest(self.searcher, request, each, self._lanes["search"].fetch)
 
     async def history(
         self,
