@@ -83,69 +83,87 @@ class Packer:
 
     def pack(self, units: Sequence[Unit]) -> Packed:
         """The arguments of one call for ``units``, which do not touch the same resources."""
-        heads: list[tuple[Any, ...]] = []
-        origin: list[tuple[int, int]] = []
-        keys: list[int] = []
-        params: list[int] = []
-        # Rows of the indexes: each begins with the number of its change.
-        strings, dates, numbers, words, outside, deletes = (_no_rows() for _ in range(6))
-        for u, unit in enumerate(units):
-            own = {rid: True for rid in unit.rids}
-            used: dict[int, str] = {}
-            for position, (change, rid) in enumerate(zip(unit.changes, unit.rids, strict=True)):
-                origin.append((u, position))
-                n = len(origin)
-                rows = change.rows
-                date = MIN_DATE
-                if rows is not None:
-                    date = rows.date
-                    keys.extend(rows.tokens)
-                    for pid, type_, id_ in rows.references:
-                        target = unit.names[type_, id_]
-                        keys.append(pid << VALUE_BITS | target)
-                        if target not in own:
-                            used[target] = type_
-                    params.extend(rows.params)
-                    strings.extend([(n, key, text) for key, text in rows.strings])
-                    dates.extend([(n, date_key(key, lo, hi), lo, hi) for key, lo, hi in rows.dates])
-                    numbers.extend(
-                        [
-                            (n, number_key(key, lo, hi), lo, hi, one, two)
-                            for key, lo, hi, one, two in rows.numbers
-                        ]
-                    )
-                    if rows.words != NO_WORDS:
-                        words.append((n, *rows.words))
-                elif self._integrity:
-                    deletes.extend(
-                        [(n, rt, pid << VALUE_BITS | rid) for pid, rt in self._referrers[change.type]]
-                    )
-                heads.append(self._head(u, change, rid, date, len(keys), len(params)))
-            for type_, id_ in unit.placeholders:
-                origin.append((u, -1))
-                heads.append(
-                    (u, unit.names[type_, id_], self._number[type_], id_, -1, METHOD_NUMBER["PUT"], MIN_DATE,
-                     0, None, None, len(keys), len(params))
-                )  # fmt: skip
-            if self._integrity:
-                outside.extend([(u, self._number[type_], rid) for rid, type_ in used.items()])
+        number = self._number
+        entries = [
+            (number[change.type], change.id, u, position, rid)
+            for u, unit in enumerate(units)
+            for position, (change, rid) in enumerate(zip(unit.changes, unit.rids, strict=True))
+        ]
+        entries += [
+            (number[type_], id_, u, -1, unit.names[type_, id_])
+            for u, unit in enumerate(units)
+            for type_, id_ in unit.placeholders
+        ]
+        # Everybody locks and creates resources in this order, so that nobody waits in a circle.
+        entries.sort()
+        lists = _Lists()
+        used: list[dict[int, str]] = [{} for _ in units]
+        for n, (rt, id_, u, position, rid) in enumerate(entries, 1):
+            change = units[u].changes[position] if position >= 0 else None
+            date = MIN_DATE
+            if change is not None and change.rows is not None:
+                date = change.rows.date
+                lists.add(n, change.rows, units[u].names, used[u])
+            elif change is not None and self._integrity:
+                lists.deletes.extend(
+                    [(n, source, pid << VALUE_BITS | rid) for pid, source in self._referrers[change.type]]
+                )
+            lists.heads.append((u, rid, rt, id_, *_head(change, date), len(lists.keys), len(lists.params)))
+        outside = self._outside(units, used) if self._integrity else ()
         codings, phrases = self._unknown(units)
-        head = _columns(heads, 12)
+        head = _columns(lists.heads, 12)
         arguments = (
-            *head[:10], keys, head[10], params, head[11],
-            *_columns(strings, 3), *_columns(dates, 4), *_columns(numbers, 6), *_columns(words, 3),
-            *_columns(outside, 3), *_columns(deletes, 3), *_columns(list(codings), 2),
-            *_columns([(id, *phrase) for id, phrase in phrases.items()], 5),
+            *head[:10], lists.keys, head[10], lists.params, head[11],
+            *_columns(lists.strings, 3), *_columns(lists.dates, 4), *_columns(lists.numbers, 6),
+            *_columns(lists.words, 3), *_columns(outside, 3), *_columns(lists.deletes, 3),
+            *_columns(list(codings), 2), *_columns([(id, *phrase) for id, phrase in phrases.items()], 5),
         )  # fmt: skip
-        return Packed(arguments, codings, set(phrases), origin)
+        return Packed(arguments, codings, set(phrases), [(u, position) for _, _, u, position, _ in entries])
 
-    def _head(self, u: int, change: Change, rid: int, date: int, keys: int, params: int) -> tuple[Any, ...]:
-        base = -1 if change.base is None else change.base.version
-        meta, content = split(change.document) if change.document is not None else (None, None)
-        return (
-            u, rid, self._number[change.type], change.id, base, METHOD_NUMBER[change.method], date,
-            digest(change.rows) if change.rows is not None else 0, meta, content, keys, params,
-        )  # fmt: skip
+    def _outside(self, units: Sequence[Unit], used: Sequence[dict[int, str]]) -> list[tuple[int, int, int]]:
+        """(unit, type number, rid) of what each unit refers to beyond itself."""
+        found: list[tuple[int, int, int]] = []
+        for u, (unit, each) in enumerate(zip(units, used, strict=True)):
+            own = frozenset(unit.rids)
+            found += [(u, self._number[type_], rid) for rid, type_ in each.items() if rid not in own]
+        return found
+
+
+class _Lists:
+    """Rows of the arguments of one call; those of the indexes begin with the number of their change."""
+
+    def __init__(self) -> None:
+        self.heads, self.strings, self.dates, self.numbers, self.words, self.deletes = (
+            _no_rows() for _ in range(6)
+        )
+        self.keys: list[int] = []
+        self.params: list[int] = []
+
+    def add(self, n: int, rows: Rows, names: dict[Name, int], used: dict[int, str]) -> None:
+        """The index rows of change ``n``; ``used`` gets what it refers to."""
+        self.keys.extend(rows.tokens)
+        for pid, type_, id_ in rows.references:
+            target = names[type_, id_]
+            self.keys.append(pid << VALUE_BITS | target)
+            used[target] = type_
+        self.params.extend(rows.params)
+        self.strings.extend([(n, key, text) for key, text in rows.strings])
+        self.dates.extend([(n, date_key(key, lo, hi), lo, hi) for key, lo, hi in rows.dates])
+        self.numbers.extend(
+            [(n, number_key(key, lo, hi), lo, hi, one, two) for key, lo, hi, one, two in rows.numbers]
+        )
+        if rows.words != NO_WORDS:
+            self.words.append((n, *rows.words))
+
+
+def _head(change: Change | None, date: int) -> tuple[Any, ...]:
+    """base, method, date, digest, meta, content; of a placeholder when there is no change."""
+    if change is None:
+        return -1, METHOD_NUMBER["PUT"], date, 0, None, None
+    base = -1 if change.base is None else change.base.version
+    meta, content = split(change.document) if change.document is not None else (None, None)
+    rows_digest = digest(change.rows) if change.rows is not None else 0
+    return base, METHOD_NUMBER[change.method], date, rows_digest, meta, content
 
 
 def digest(rows: Rows) -> int:
