@@ -33,11 +33,18 @@ _INDEXES = {
     "string": ("key", "text"),
     "date": ("key", "lo", "hi"),
     "number": ("key", "lo", "hi", "unit", "label"),
+    "words": (
+        "coalesce(array_to_string(tsvector_to_array(narrative), ' '), '')",
+        "coalesce(array_to_string(tsvector_to_array(content), ' '), '')",
+    ),
 }
 _TARGETS = """
 select k.n, r.rid, r.deleted from unnest($1::smallint[], $2::text[]) with ordinality as k (rt, id, n)
 cross join lateral (select r.rid, r.deleted from resource r where r.rt = k.rt and r.id = k.id offset 0) as r
 """
+_PHRASES = (
+    "select id from unnest($1::bigint[]) as k (id) where not exists (select from phrase p where p.id = k.id)"
+)
 _VERSIONS = """
 select r.rt, r.id, r.version, count(h.version) as past, max(h.version) as last
 from resource r left join history h on h.rt = r.rt and h.rid = r.rid
@@ -123,6 +130,8 @@ class _Check:
         made = [self._made(type_, row) for row in batch]
         wanted = sorted({(t, i) for rows in made if rows is not None for _, t, i in rows.references})
         targets = await self._targets(wanted)
+        phrases = {id for rows in made if rows is not None for id in rows.phrases}
+        unknown = {row["id"] for row in await self._connection.fetch(_PHRASES, list(phrases))}
         for row, rows in zip(batch, made, strict=True):
             name = f"{type_}/{row['id']}"
             self.found.resources += 1
@@ -135,6 +144,8 @@ class _Check:
                         f"{name}: {table} lacks {missing.total()} rows and has {extra.total()} too many."
                     )
             self._columns(name, row, rows, expected)
+            if rows is not None and not unknown.isdisjoint(rows.phrases):
+                self.found.report(f"{name}: a text, uri or unit of it is not in the dictionary.")
 
     def _made(self, type_: str, row: Any) -> Rows | None:
         version = stored(type_, row["id"], row)
@@ -164,6 +175,8 @@ class _Check:
             if rid is not None:
                 expected["token"][pid << VALUE_BITS | rid, rows.date] += 1
         expected["string"].update(rows.strings)
+        if any(rows.words):
+            expected["words"][rows.words] += 1
         expected["date"].update((date_key(key, lo, hi), lo, hi) for key, lo, hi in rows.dates)
         expected["number"].update((number_key(row[0], row[1], row[2]), *row[1:]) for row in rows.numbers)
         return expected
