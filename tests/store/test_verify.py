@@ -20,7 +20,8 @@ DAMAGE = {
     "update string_general set text = 'other' where ctid = (select min(ctid) from string_general where rt = 103)": "string lacks 1",
     "update number_measurement set lo = lo + 1 where ctid = (select min(ctid) from number_measurement)": "number lacks 1",
     "delete from words_general where ctid = (select min(ctid) from words_general)": "words lacks 1 rows",
-    "delete from phrase where id = (select min(id) from phrase where pid = 0)": "not in the dictionary",
+    "delete from phrase where id = (select p.id from phrase p join token t on t.key = p.key"
+    " group by p.id having count(*) <= 5 order by p.id limit 1)": "not in the dictionary",
     "update resource set date = date + 1 where rt = 96 and id = 'demo-patient-01-observation-1'": "resource.date",
     "update resource set params = params[2:] where rt = 96 and id = 'demo-patient-01-observation-2'": "resource.params",
     "update resource set keys = keys[2:] where rt = 96 and id = 'demo-patient-01-observation-3'": "resource.keys",
