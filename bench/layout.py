@@ -329,7 +329,7 @@ async def experiment(lab: Lab, dsn: str, observations: int) -> dict[str, Any]:
             name: (await ours.connection.fetch(sql, *values))[0][0]
             for name, sql, values in (
                 ("token rows and index", _SIZES, ("public", "token_measurement")),
-                ("resource with keys", _SIZES, ("public", "resource_measurement")),
+                ("resource with keys", _SIZES, ("public", "resource")),
                 ("other resource with keys and GIN", _SIZES, ("other", "resource_measurement")),
                 ("of that GIN", _GIN, ()),
             )

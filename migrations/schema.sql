@@ -3,7 +3,8 @@
 -- rid   internal key of a resource, never reused            rt    number of the resource type (definitions)
 -- date  main clinical date, microseconds since 1970 UTC     key   64-bit index key (see fhirhub.search.rows)
 --
--- Every table is partitioned by resource type from the start: measurements, money, clinical, everything else.
+-- The index tables, the bulk of the rows, are partitioned by resource type from the start: measurements, money,
+-- clinical, everything else. Resources are not: their rows are looked up by rid from everywhere, without the type.
 
 create table store (
     name text primary key,
@@ -29,7 +30,7 @@ create table resource (
     meta jsonb,
     content jsonb,
     primary key (rt, id)
-) partition by list (rt);
+);
 comment on table resource is 'The current version of every resource; version 0 is a placeholder that is only referred to.';
 comment on column resource.meta is 'meta without versionId and lastUpdated, which are columns.';
 comment on column resource.content is 'The resource without resourceType, id and meta; null when deleted.';
@@ -45,8 +46,8 @@ create table history (
     deleted boolean not null,
     meta jsonb,
     content jsonb,
-    primary key (rt, rid, version)
-) partition by list (rt);
+    primary key (rid, version)
+);
 comment on table history is 'Superseded versions, append-only.';
 
 create table token (
@@ -113,7 +114,7 @@ create table words (
 ) partition by list (rt);
 comment on table words is 'Words for _text and _content of resources that have any (see fhirhub.search.words).';
 
-create index resource_rid on resource (rid);
+create unique index resource_rid on resource (rid);
 create index resource_date on resource (rt, date, rid) where not deleted;
 create index resource_updated on resource (rt, updated, rid);
 create index history_updated on history (rt, updated, rid);
@@ -132,7 +133,7 @@ do $$
 declare
     parent text;
 begin
-    foreach parent in array array['resource', 'history', 'token', 'string', 'date', 'number', 'words'] loop
+    foreach parent in array array['token', 'string', 'date', 'number', 'words'] loop
         execute format('create table %1$s_measurement partition of %1$s for values in (96)', parent);
         execute format('create table %1$s_financial partition of %1$s for values in '
             '(1,17,19,20,30,31,32,33,46,47,53,67,104,105)', parent);

@@ -56,13 +56,13 @@ begin
     if v_old then
         perform r.rid
         from unnest(p_rid, p_rt, p_base) as c (rid, rt, base)
-        cross join lateral (select r.rid from resource r where r.rt = c.rt and r.rid = c.rid for update) as r
+        cross join lateral (select r.rid from resource r where r.rid = c.rid for update) as r
         where c.base >= 0;
 
         return query
         select 1::smallint, c.n::integer, null::integer, null::bigint, null::boolean, coalesce(r.version, -1)::bigint
         from unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
-        left join lateral (select r.version from resource r where r.rt = c.rt and r.rid = c.rid offset 0) as r on true
+        left join lateral (select r.version from resource r where r.rid = c.rid offset 0) as r on true
         where c.base >= 0 and r.version is distinct from c.base;
         v_bad := found;
     end if;
@@ -71,7 +71,7 @@ begin
     select 2::smallint, c.unit, null::integer, null::bigint, null::boolean, c.rid
     from unnest(p_ref_unit, p_ref_rt, p_ref_rid) as c (unit, rt, rid)
     left join lateral (
-        select true as alive from resource r where r.rt = c.rt and r.rid = c.rid and not r.deleted offset 0
+        select true as alive from resource r where r.rid = c.rid and not r.deleted offset 0
     ) as r on true
     where r.alive is null;
     v_bad := v_bad or found;
@@ -110,7 +110,7 @@ begin
             with ordinality as c (rid, rt, base, method, digest, meta, content, n)
         left join lateral (
             select r.deleted, r.digest, r.meta, r.content
-            from resource r where r.rt = c.rt and r.rid = c.rid offset 0
+            from resource r where r.rid = c.rid offset 0
         ) as r on c.base > 0;
         select array_agg(changed and moved order by n) into v_ranges
         from unnest(v_changed, v_ranges) with ordinality as c (changed, moved, n);
@@ -118,7 +118,7 @@ begin
         insert into history (rid, updated, version, rt, method, deleted, meta, content)
         select r.rid, r.updated, r.version, r.rt, r.method, r.deleted, r.meta, r.content
         from unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
-        cross join lateral (select r.* from resource r where r.rt = c.rt and r.rid = c.rid offset 0) as r
+        cross join lateral (select r.* from resource r where r.rid = c.rid offset 0) as r
         where c.base > 0 and v_changed[c.n] and p_method[c.n] <> 4;
 
         delete from token t
@@ -126,7 +126,7 @@ begin
             select r.rt, r.rid, r.date, old.key
             from unnest(p_rid, p_rt, p_base, p_date) with ordinality as c (rid, rt, base, date, n)
             cross join lateral (
-                select r.rt, r.rid, r.date, r.keys from resource r where r.rt = c.rt and r.rid = c.rid offset 0
+                select r.rt, r.rid, r.date, r.keys from resource r where r.rid = c.rid offset 0
             ) as r
             cross join unnest(r.keys) as old (key)
             where c.base > 0 and v_changed[c.n] and (r.date <> c.date or p_method[c.n] = 4 or old.key <> all (
@@ -138,7 +138,7 @@ begin
         select new.key, c.date, c.rid, c.rt
         from unnest(p_rid, p_rt, p_base, p_date) with ordinality as c (rid, rt, base, date, n)
         cross join lateral (
-            select r.date, r.keys from resource r where r.rt = c.rt and r.rid = c.rid offset 0
+            select r.date, r.keys from resource r where r.rid = c.rid offset 0
         ) as r
         cross join unnest(p_keys[coalesce(p_keys_end[c.n - 1], 0) + 1 : p_keys_end[c.n]]) as new (key)
         where c.base >= 0 and v_changed[c.n]
@@ -170,7 +170,7 @@ begin
             params = p_params[coalesce(p_params_end[c.n - 1], 0) + 1 : p_params_end[c.n]]
         from unnest(p_rid, p_rt, p_base, p_method, p_date, p_digest, p_meta, p_content)
             with ordinality as c (rid, rt, base, method, date, digest, meta, content, n)
-        where r.rt = c.rt and r.rid = c.rid and c.base >= 0 and v_changed[c.n];
+        where r.rid = c.rid and c.base >= 0 and v_changed[c.n];
     end if;
 
     if v_new then
@@ -231,7 +231,7 @@ begin
         select 0::smallint, c.n::integer, r.version, r.updated, v_changed[c.n], null::bigint
         from unnest(p_rid, p_rt) with ordinality as c (rid, rt, n)
         cross join lateral (
-            select r.version, r.updated from resource r where r.rt = c.rt and r.rid = c.rid offset 0
+            select r.version, r.updated from resource r where r.rid = c.rid offset 0
         ) as r;
     else
         return query

@@ -3,7 +3,8 @@
 -- rid   internal key of a resource, never reused            rt    number of the resource type (definitions)
 -- date  main clinical date, microseconds since 1970 UTC     key   64-bit index key (see fhirhub.search.rows)
 --
--- Every table is partitioned by resource type from the start: measurements, money, clinical, everything else.
+-- The index tables, the bulk of the rows, are partitioned by resource type from the start: measurements, money,
+-- clinical, everything else. Resources are not: their rows are looked up by rid from everywhere, without the type.
 
 create table store (
     name text primary key,
@@ -29,7 +30,7 @@ create table resource (
     meta jsonb,
     content jsonb,
     primary key (rt, id)
-) partition by list (rt);
+);
 comment on table resource is 'The current version of every resource; version 0 is a placeholder that is only referred to.';
 comment on column resource.meta is 'meta without versionId and lastUpdated, which are columns.';
 comment on column resource.content is 'The resource without resourceType, id and meta; null when deleted.';
@@ -45,8 +46,8 @@ create table history (
     deleted boolean not null,
     meta jsonb,
     content jsonb,
-    primary key (rt, rid, version)
-) partition by list (rt);
+    primary key (rid, version)
+);
 comment on table history is 'Superseded versions, append-only.';
 
 create table token (
@@ -113,7 +114,7 @@ create table words (
 ) partition by list (rt);
 comment on table words is 'Words for _text and _content of resources that have any (see fhirhub.search.words).';
 
-create index resource_rid on resource (rid);
+create unique index resource_rid on resource (rid);
 create index resource_date on resource (rt, date, rid) where not deleted;
 create index resource_updated on resource (rt, updated, rid);
 create index history_updated on history (rt, updated, rid);
@@ -132,7 +133,7 @@ do $$
 declare
     parent text;
 begin
-    foreach parent in array array['resource', 'history', 'token', 'string', 'date', 'number', 'words'] loop
+    foreach parent in array array['token', 'string', 'date', 'number', 'words'] loop
         execute format('create table %1$s_measurement partition of %1$s for values in (96)', parent);
         execute format('create table %1$s_financial partition of %1$s for values in '
             '(1,17,19,20,30,31,32,33,46,47,53,67,104,105)', parent);
@@ -202,13 +203,13 @@ begin
     if v_old then
         perform r.rid
         from unnest(p_rid, p_rt, p_base) as c (rid, rt, base)
-        cross join lateral (select r.rid from resource r where r.rt = c.rt and r.rid = c.rid for update) as r
+        cross join lateral (select r.rid from resource r where r.rid = c.rid for update) as r
         where c.base >= 0;
 
         return query
         select 1::smallint, c.n::integer, null::integer, null::bigint, null::boolean, coalesce(r.version, -1)::bigint
         from unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
-        left join lateral (select r.version from resource r where r.rt = c.rt and r.rid = c.rid offset 0) as r on true
+        left join lateral (select r.version from resource r where r.rid = c.rid offset 0) as r on true
         where c.base >= 0 and r.version is distinct from c.base;
         v_bad := found;
     end if;
@@ -217,7 +218,7 @@ begin
     select 2::smallint, c.unit, null::integer, null::bigint, null::boolean, c.rid
     from unnest(p_ref_unit, p_ref_rt, p_ref_rid) as c (unit, rt, rid)
     left join lateral (
-        select true as alive from resource r where r.rt = c.rt and r.rid = c.rid and not r.deleted offset 0
+        select true as alive from resource r where r.rid = c.rid and not r.deleted offset 0
     ) as r on true
     where r.alive is null;
     v_bad := v_bad or found;
@@ -256,7 +257,7 @@ begin
             with ordinality as c (rid, rt, base, method, digest, meta, content, n)
         left join lateral (
             select r.deleted, r.digest, r.meta, r.content
-            from resource r where r.rt = c.rt and r.rid = c.rid offset 0
+            from resource r where r.rid = c.rid offset 0
         ) as r on c.base > 0;
         select array_agg(changed and moved order by n) into v_ranges
         from unnest(v_changed, v_ranges) with ordinality as c (changed, moved, n);
@@ -264,7 +265,7 @@ begin
         insert into history (rid, updated, version, rt, method, deleted, meta, content)
         select r.rid, r.updated, r.version, r.rt, r.method, r.deleted, r.meta, r.content
         from unnest(p_rid, p_rt, p_base) with ordinality as c (rid, rt, base, n)
-        cross join lateral (select r.* from resource r where r.rt = c.rt and r.rid = c.rid offset 0) as r
+        cross join lateral (select r.* from resource r where r.rid = c.rid offset 0) as r
         where c.base > 0 and v_changed[c.n] and p_method[c.n] <> 4;
 
         delete from token t
@@ -272,7 +273,7 @@ begin
             select r.rt, r.rid, r.date, old.key
             from unnest(p_rid, p_rt, p_base, p_date) with ordinality as c (rid, rt, base, date, n)
             cross join lateral (
-                select r.rt, r.rid, r.date, r.keys from resource r where r.rt = c.rt and r.rid = c.rid offset 0
+                select r.rt, r.rid, r.date, r.keys from resource r where r.rid = c.rid offset 0
             ) as r
             cross join unnest(r.keys) as old (key)
             where c.base > 0 and v_changed[c.n] and (r.date <> c.date or p_method[c.n] = 4 or old.key <> all (
@@ -284,7 +285,7 @@ begin
         select new.key, c.date, c.rid, c.rt
         from unnest(p_rid, p_rt, p_base, p_date) with ordinality as c (rid, rt, base, date, n)
         cross join lateral (
-            select r.date, r.keys from resource r where r.rt = c.rt and r.rid = c.rid offset 0
+            select r.date, r.keys from resource r where r.rid = c.rid offset 0
         ) as r
         cross join unnest(p_keys[coalesce(p_keys_end[c.n - 1], 0) + 1 : p_keys_end[c.n]]) as new (key)
         where c.base >= 0 and v_changed[c.n]
@@ -316,7 +317,7 @@ begin
             params = p_params[coalesce(p_params_end[c.n - 1], 0) + 1 : p_params_end[c.n]]
         from unnest(p_rid, p_rt, p_base, p_method, p_date, p_digest, p_meta, p_content)
             with ordinality as c (rid, rt, base, method, date, digest, meta, content, n)
-        where r.rt = c.rt and r.rid = c.rid and c.base >= 0 and v_changed[c.n];
+        where r.rid = c.rid and c.base >= 0 and v_changed[c.n];
     end if;
 
     if v_new then
@@ -377,7 +378,7 @@ begin
         select 0::smallint, c.n::integer, r.version, r.updated, v_changed[c.n], null::bigint
         from unnest(p_rid, p_rt) with ordinality as c (rid, rt, n)
         cross join lateral (
-            select r.version, r.updated from resource r where r.rt = c.rt and r.rid = c.rid offset 0
+            select r.version, r.updated from resource r where r.rid = c.rid offset 0
         ) as r;
     else
         return query

@@ -23,11 +23,7 @@ def fields(record: logging.LogRecord) -> dict[str, Any]:
 
 def stamp(seconds: float) -> str:
     """An instant as log lines write it: UTC, milliseconds."""
-    return (
-        datetime.fromtimestamp(seconds, UTC)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z")
-    )
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class JsonLines(logging.Formatter):

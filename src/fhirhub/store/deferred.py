@@ -54,10 +54,10 @@ UNITS_OF = "select raw, key from phrase where pid = $1 and text = any ($2::text[
 BY_KEY = """
 select r.id, r.content::text as content
 from token_general t
-cross join lateral (select r.* from resource_general r where r.rid = t.rid and not r.deleted offset 0) as r
+cross join lateral (select r.* from resource r where r.rid = t.rid and not r.deleted offset 0) as r
 where t.key = any ($1::bigint[]) order by r.updated desc limit 20
 """
-BY_ID = "select content::text as content from resource_general where rt = $1 and id = $2 and not deleted"
+BY_ID = "select content::text as content from resource where rt = $1 and id = $2 and not deleted"
 DOWN = f"""
 with recursive kin (rid) as (
     select r.rid from resource r where r.rt = $1 and r.id = $2

@@ -41,7 +41,8 @@ MEASUREMENT = frozenset((96,))
 """Type numbers by partition, as in migrations/schema.sql; every other type is ``general``."""
 
 
-PARTITIONS = ("measurement", "clinical", "financial", "general")
+WHOLE = ("resource", "history")
+"""Tables that are not partitioned."""
 
 
 def partition(rt: int) -> str:
@@ -54,8 +55,10 @@ def partition(rt: int) -> str:
 
 
 def table(name: str, rt: int) -> str:
-    """The part of the table ``name`` that holds resources of type number ``rt``; the whole of it for 0."""
-    return f"{name}_{partition(rt)}" if rt else name
+    """The part of the table ``name`` that holds rows of type number ``rt``; the whole of it for 0, and of what has no
+    parts.
+    """
+    return f"{name}_{partition(rt)}" if rt and name not in WHOLE else name
 
 
 class Arguments:

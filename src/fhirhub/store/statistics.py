@@ -23,7 +23,6 @@ from fhirhub.search.predicate import (
 )
 from fhirhub.store.ranges import Condition, Range
 from fhirhub.store.resolve import Fetch
-from fhirhub.store.statement import PARTITIONS, table
 
 FREQUENT = """
 select s.tablename, s.most_common_vals::text::bigint[] as keys, s.most_common_freqs as shares, c.reltuples as total
@@ -32,9 +31,11 @@ join pg_class c on c.relname = s.tablename and c.relnamespace = to_regnamespace(
 where s.schemaname = current_schema() and s.attname = 'key' and s.tablename like 'token\\_%'
   and s.most_common_vals is not null
 """
-SIZES = """
-select c.relname, greatest(c.reltuples, 0) as total
-from pg_class c where c.relnamespace = to_regnamespace(current_schema()) and c.relkind = 'r'
+TYPES = """
+select s.most_common_vals::text::int[] as types, s.most_common_freqs as shares, greatest(c.reltuples, 0) as total
+from pg_class c
+left join pg_stats s on s.tablename = c.relname and s.schemaname = current_schema() and s.attname = 'rt'
+where c.relname = 'resource' and c.relnamespace = to_regnamespace(current_schema())
 """
 
 RARE = 40.0
@@ -46,7 +47,8 @@ class Statistics:
     """Frequent keys and table sizes, as of the last ANALYZE."""
 
     frequent: dict[int, float] = field(default_factory=dict)
-    sizes: dict[str, float] = field(default_factory=dict)
+    types: dict[int, float] = field(default_factory=dict)
+    total: float = 0.0
 
     async def refresh(self, fetch: Fetch) -> None:
         """Read the statistics anew."""
@@ -55,12 +57,16 @@ class Statistics:
             for key, share in zip(row["keys"], row["shares"], strict=True):
                 frequent[key] = share * row["total"]
         self.frequent = frequent
-        self.sizes = {row["relname"]: row["total"] for row in await fetch(SIZES)}
+        for row in await fetch(TYPES):
+            self.total = row["total"]
+            self.types = {
+                rt: share * row["total"]
+                for rt, share in zip(row["types"] or (), row["shares"] or (), strict=True)
+            }
 
     def size(self, rt: int) -> float:
-        """Resources in the partition of ``rt``."""
-        parts = [table("resource", rt)] if rt else [f"resource_{name}" for name in PARTITIONS]
-        return max(sum(self.sizes.get(part, 0.0) for part in parts), 100.0)
+        """Resources of type number ``rt``, of all types for 0."""
+        return max(self.types.get(rt, 0.0) if rt else self.total, 100.0)
 
     def key(self, key: int) -> float:
         """Token rows under ``key``."""
