@@ -22,11 +22,15 @@ SESSION = {
     "enable_mergejoin": "off",
     "jit": "off",
     "synchronous_commit": "on",
+    # What nobody waits for any more stops within this time, instead of running on without a client.
+    "client_connection_check_interval": "2s",
     "timezone": "UTC",
 }
 
 STATEMENTS = 300
 """Prepared statements of one connection; the one longest unused makes room."""
+LONG = 20_000
+"""Characters of a statement that is too large to keep: its plan takes megabytes, and its like comes seldom."""
 NAMED = 1
 """asyncpg's own cache is not used, but where it is off (0) it gives statements no name, and the server parses and
 plans them again on every call: that costs more than the statement."""
@@ -44,6 +48,8 @@ LOST = (
 messages."""
 PATIENCE = 30.0
 """Seconds that a start waits for a server that is itself still starting."""
+FULL = asyncpg.InsufficientResourcesError
+"""Too many locks, connections or megabytes at once: the connection is sound, the request has to come again."""
 
 
 def unavailable() -> Overloaded:
@@ -65,6 +71,8 @@ class Connection:
         """The rows of ``sql``, prepared on first use."""
         statement = self._statements.get(sql)
         if statement is None:
+            if len(sql) > LONG:
+                return await (await self.raw.prepare(sql)).fetch(*args)
             while len(self._statements) >= STATEMENTS:
                 del self._statements[next(iter(self._statements))]
             statement = await self.raw.prepare(sql)
@@ -84,6 +92,7 @@ class Lane:
         self._free: list[Connection | None] = [None] * size
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._all: set[Connection] = set()
+        self._closed = False
         self.in_use = 0
 
     async def open(self) -> None:
@@ -99,7 +108,12 @@ class Lane:
                 await asyncio.sleep(0.1)
 
     async def close(self) -> None:
-        """Close all connections, those at work too."""
+        """Close all connections, those at work too; who waits for one is sent away, and so is who comes later."""
+        self._closed = True
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_exception(unavailable())
         for connection in list(self._all):
             connection.raw.terminate()
         self._all.clear()
@@ -108,12 +122,17 @@ class Lane:
         raw = await asyncpg.connect(
             self._dsn, server_settings=self._settings, statement_cache_size=NAMED, timeout=5
         )
+        if self._closed:
+            raw.terminate()
+            raise unavailable()
         connection = Connection(raw)
         self._all.add(connection)
         return connection
 
     async def take(self) -> Connection:
         """A live connection, to be given back with :meth:`give`."""
+        if self._closed:
+            raise unavailable()
         if self._free:
             connection = self._free.pop()
         else:
@@ -122,7 +141,7 @@ class Lane:
             try:
                 connection = await waiter
             except asyncio.CancelledError:
-                if waiter.done() and not waiter.cancelled():
+                if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                     self.in_use += 1
                     self.give(waiter.result())
                 raise
@@ -157,6 +176,8 @@ class Lane:
             yield connection
         except LOST as error:
             connection.raw.terminate()
+            raise unavailable() from error
+        except FULL as error:
             raise unavailable() from error
         except asyncio.CancelledError:
             # The statement may still be running: a half-used connection is not handed to the next.

@@ -34,6 +34,8 @@ from fhirhub.store.ranges import Condition, Range
 
 SELECTIVE = 5000.0
 """A driver with more rows than this is walked, not gathered, where there is a choice."""
+LEGS = 200
+"""Keys that one walk follows side by side; all codes of a large system are too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +69,14 @@ def choose(
     few = best >= 0 and costs[best] <= SELECTIVE
     if not request.sort:
         if best >= 0:
-            return Plan(_walk_kind(parts[best]), best, _newest_first(parts[best]))
+            kind = _walk_kind(parts[best], compiler, few)
+            return Plan(kind, best if kind != "resource" else -1, _newest_first(parts[best]))
         changed = any(isinstance(part, Updated) for part in parts)
         return Plan("updated" if changed else "resource", -1)
     sort = request.sort[0]
     single = len(request.sort) == 1
     if single and sort.pid == sort_date and sort.kind == "date":
-        if best >= 0 and isinstance(parts[best], Keys | Refers):
+        if best >= 0 and _walk_kind(parts[best], compiler, few) == "token":
             return Plan("token", best, sort.descending)
         if not few:
             return Plan("resource", -1, sort.descending)
@@ -100,9 +103,11 @@ def _can_drive(part: Condition, sort_date: int | None) -> bool:
     raise TypeError(part)
 
 
-def _walk_kind(part: Condition) -> str:
+def _walk_kind(part: Condition, compiler: Compiler, few: bool) -> str:
     if isinstance(part, Keys | Refers):
-        return "token"
+        if len(compiler.token_keys(part) or ()) <= LEGS:
+            return "token"
+        return "sort" if few else "resource"
     if isinstance(part, Range) or (isinstance(part, Text) and part.match in ("prefix", "contains")):
         return "range"
     return "sort"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import asyncpg
 
 from fhirhub.errors import Issue
-from fhirhub.store.engine import LOST, Lane
+from fhirhub.store.engine import FULL, LOST, Lane
 from fhirhub.store.pack import CALL, Packer, Unit
 from fhirhub.store.records import Change, Dangling, Referenced, StaleBase, Stored, Written, missing_reference
 from fhirhub.store.resolve import Fetch, Name, Resolver, RidSource
@@ -126,7 +126,7 @@ class Writer:
             packed = self._packer.pack([unit for _, unit in units])
             try:
                 rows = await fetch(CALL, *packed.arguments)
-            except LOST:
+            except (*LOST, FULL):
                 raise
             except asyncpg.PostgresError as error:
                 await self._alone([order for order, _ in units], error, fetch)
