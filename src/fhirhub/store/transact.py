@@ -271,22 +271,23 @@ class Writer:
         rows: Sequence[asyncpg.Record],
         lesson: Lesson,
     ) -> None:
-        answers: list[list[Written]] = [[] for _ in units]
-        for row in sorted(rows, key=lambda row: row["n"]):
+        # Changes were sent in an order of their own; answers come in that of the units.
+        answers: list[dict[int, Written]] = [{} for _ in units]
+        for row in rows:
             number, position = origin[row["n"] - 1]
             unit = units[number][1]
             if position < 0:
                 continue
             change, rid = unit.changes[position], unit.rids[position]
             created = change.base is None or change.base.deleted
-            answers[number].append(
-                Written(change.type, change.id, rid, row["version"], row["updated"], row["changed"], created)
+            answers[number][position] = Written(
+                change.type, change.id, rid, row["version"], row["updated"], row["changed"], created
             )
             if change.base is None:
                 lesson.rids[change.type, change.id] = rid
         for (order, _), answer in zip(units, answers, strict=True):
             if not order.done.done():
-                order.done.set_result(answer)
+                order.done.set_result([answer[position] for position in range(len(answer))])
 
     async def write_within(
         self, changes: Sequence[Change], fetch: Fetch, lessons: list[Lesson]
