@@ -87,3 +87,20 @@ def test_reasons_and_exit_codes(
 ) -> None:
     found, _, errors = fhirhub(home, *arguments, **variables)
     assert (found, reason in errors) == (code, True), errors
+
+
+def test_explain_shows_the_plan(home: Path) -> None:
+    code, found, _ = fhirhub(
+        home, "explain", "--json", "Observation?patient=x&code=http://loinc.org|8480-6&_sort=-date"
+    )
+    assert code == 0
+    assert (found["plan"], found["driver"]) == ("token", "subject refers to 1 resource(s)")
+    assert any("token_measurement" in step for step in found["steps"])
+    code, shown, _ = fhirhub(home, "explain", "--run", "Patient?name:contains=a&_sort=family")
+    assert code == 0
+    assert "gathers all matches" in shown
+    assert "Advice: A :contains looks through" in shown
+    assert "actual" in shown
+    code, found, _ = fhirhub(home, "explain", "--json", "Patient?nmae=x")
+    assert code == 1
+    assert "name" in found["error"]

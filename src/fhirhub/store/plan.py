@@ -58,6 +58,15 @@ def parts_of(where: Condition) -> tuple[Condition, ...]:
     return tuple(inner for part in where.parts for inner in parts_of(part))
 
 
+def fits(plan: Plan, parts: Sequence[Condition]) -> bool:
+    """Whether a pinned plan can still be walked."""
+    if plan.driver >= len(parts):
+        return False
+    if plan.kind == "token":
+        return isinstance(parts[plan.driver], Keys | Refers)
+    return plan.kind != "range" or isinstance(parts[plan.driver], Text | Range)
+
+
 def choose(
     request: SearchRequest, parts: Sequence[Condition], compiler: Compiler, sort_date: int | None
 ) -> Plan:

@@ -10,14 +10,14 @@ from typing import Any
 import asyncpg
 
 from fhirhub.definitions.tables import Definitions
-from fhirhub.errors import Issue
+from fhirhub.errors import BadRequest, Issue
 from fhirhub.search.predicate import And, Chain, Has, Keys, Not, Or, Refers, rewritten
 from fhirhub.search.request import SearchRequest
 from fhirhub.search.rows import VALUE_BITS
 from fhirhub.store.cursor import Sealer
 from fhirhub.store.deferred import Deferred
 from fhirhub.store.includes import BY_RID, FOUND, Head, include
-from fhirhub.store.plan import Plan, choose, parts_of
+from fhirhub.store.plan import Plan, choose, fits, parts_of
 from fhirhub.store.predicates import Compiler
 from fhirhub.store.ranges import Condition, fold
 from fhirhub.store.reads import COLUMNS, stored
@@ -77,8 +77,8 @@ class Searcher:
             page.total = await self._count(asked, fetch, total)
         if counting:
             return page
-        plan, position, after = self._place(asked)
-        sql, values, width = self._statement(asked, plan, position)
+        plan, position, after = self.place(asked)
+        sql, values, width = self.statement(asked, plan, position)
         rows = list(await fetch(sql, *values))
         more = len(rows) > request.count
         rows = rows[: request.count]
@@ -160,7 +160,7 @@ class Searcher:
         numbers = tuple(self.definitions.type_number[type_] for type_ in types)
         return Compiler(self.definitions, self.statistics, asked.keys, numbers)
 
-    def _place(self, asked: Asked) -> tuple[Plan, Position | None, int | None]:
+    def place(self, asked: Asked) -> tuple[Plan, Position | None, int | None]:
         """The plan and the position of the page: chosen for a first one, pinned in the link of any other.
 
         The third is where a page that goes on with includes begins.
@@ -171,9 +171,15 @@ class Searcher:
             return choose(request, asked.parts, self.compiler(asked), main), None, None
         plan, values, rid, backward, *after = self.sealer.open(request.cursor, asked.purpose)
         position = None if values is None else Position(values, rid, backward)
-        return Plan(*plan), position, (after[0] if after else None)
+        pinned = Plan(*plan)
+        if not fits(pinned, asked.parts):
+            # A unit or a text that was new to the store has made the condition another one.
+            text = "The record has changed so that this page link leads nowhere; start again from the first page."
+            raise BadRequest(Issue("expired", text))
+        return pinned, position, (after[0] if after else None)
 
-    def _statement(self, asked: Asked, plan: Plan, position: Position | None) -> tuple[str, list[Any], int]:
+    def statement(self, asked: Asked, plan: Plan, position: Position | None) -> tuple[str, list[Any], int]:
+        """The statement of a page: its text, its arguments and the number of its order columns."""
         compiler, request = self.compiler(asked), asked.request
         main = self._main_date(request.type)
         walker = Walker(compiler, request, asked.parts, plan, main, position, request.count + 1)

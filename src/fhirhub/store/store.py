@@ -14,6 +14,7 @@ from fhirhub.search.request import SearchRequest
 from fhirhub.store.cursor import Sealer
 from fhirhub.store.deferred import Deferred
 from fhirhub.store.engine import Connection, Lane
+from fhirhub.store.explain import Explained, explain
 from fhirhub.store.history import history
 from fhirhub.store.latest import latest
 from fhirhub.store.pack import Packer
@@ -157,6 +158,10 @@ class Store:
     async def search(self, request: SearchRequest) -> Page:
         """One page of a search."""
         return await self.searcher.search(request, self._lanes["search"].fetch)
+
+    async def explain(self, request: SearchRequest, *, run: bool = False) -> Explained:
+        """How ``request`` would run (see :func:`fhirhub.store.explain.explain`)."""
+        return await explain(self.searcher, request, self._lanes["search"].fetch, run=run)
 
     async def latest(self, request: SearchRequest, each: int) -> list[Stored]:
         """The last ``each`` matches of every code (see :func:`fhirhub.store.latest.latest`)."""
