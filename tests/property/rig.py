@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from random import Random
@@ -210,11 +210,11 @@ def _drives(part: Any) -> bool:
 
 
 @contextmanager
-def any_plan(rng: Random, used: list[Plan]) -> Iterator[None]:
-    """Searches take one of the possible plans at random; ``used`` collects them."""
+def any_plan(rng: Random, used: list[Plan], possible: Callable[..., list[Plan]] = plans) -> Iterator[None]:
+    """Searches take one of the ``possible`` plans at random; ``used`` collects them."""
 
     def chosen(request: SearchRequest, parts: Any, compiler: Any, sort_date: int | None) -> Plan:
-        used.append(rng.choice(plans(request, parts, compiler, sort_date)))
+        used.append(rng.choice(possible(request, parts, compiler, sort_date)))
         return used[-1]
 
     before = searching_module.choose
