@@ -38,7 +38,14 @@ def named(versions: list[Stored]) -> list[Version]:
     return [(each.type, each.id, each.version) for each in versions]
 
 
-async def walk(client: Client, type: str | None, id: str | None, count: int, since: int | None = None, at: tuple[int, int] | None = None) -> list[Stored]:
+async def walk(
+    client: Client,
+    type: str | None,
+    id: str | None,
+    count: int,
+    since: int | None = None,
+    at: tuple[int, int] | None = None,
+) -> list[Stored]:
     """All pages of a history."""
     found: list[Stored] = []
     cursor = None
@@ -53,7 +60,9 @@ async def walk(client: Client, type: str | None, id: str | None, count: int, sin
 
 
 @pytest.mark.parametrize("count", [1, 4, 1000])
-@pytest.mark.parametrize(("type", "id"), [(None, None), ("Patient", None), ("Patient", "p5"), ("Basic", "b3")])
+@pytest.mark.parametrize(
+    ("type", "id"), [(None, None), ("Patient", None), ("Patient", "p5"), ("Basic", "b3")]
+)
 async def test_every_version_once_and_the_newest_first(
     client: Client, type: str | None, id: str | None, count: int
 ) -> None:
@@ -79,7 +88,12 @@ async def test_since_and_at(client: Client) -> None:
             at = await walk(client, "Patient", None, 3, at=(pivot.updated, pivot.updated + length))
             ends = {
                 (each.id, each.version): next(
-                    (later.updated for later in versions if later.id == each.id and later.version == each.version + 1), None
+                    (
+                        later.updated
+                        for later in versions
+                        if later.id == each.id and later.version == each.version + 1
+                    ),
+                    None,
                 )
                 for each in versions
             }

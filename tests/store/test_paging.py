@@ -35,7 +35,10 @@ KINDS: dict[str, tuple[str, str]] = {
     "strings": ("Observation?value-string=word", "range"),
     "gathered": ("Observation?code=a,b&_sort=value-quantity,-date", "sort"),
     "gathered by id": ("Observation?_sort=-_id", "sort"),
-    "gathered by several": ("Observation?_has:Observation:has-member:code=m&_sort=-value-quantity,_id", "sort"),
+    "gathered by several": (
+        "Observation?_has:Observation:has-member:code=m&_sort=-value-quantity,_id",
+        "sort",
+    ),
 }
 _DATES = [None, *(f"20{year:02}-0{month}-11" for year in range(9, 16) for month in (1, 5))]
 
@@ -78,7 +81,9 @@ class Crowd:
                 elif way < 0.8:
                     await self.rig.put(observation(self.rng.choice(self.alive), self.rng))
                 else:
-                    await self.rig.delete(("Observation", self.alive.pop(self.rng.randrange(len(self.alive)))))
+                    await self.rig.delete(
+                        ("Observation", self.alive.pop(self.rng.randrange(len(self.alive))))
+                    )
             except (StaleBase, AssertionError, KeyError):
                 continue
             await asyncio.sleep(0.001)
@@ -104,7 +109,9 @@ async def rig(dsn: str) -> AsyncIterator[Rig]:
     await store.close()
 
 
-async def pages(store: Store, request: SearchRequest, back: bool, start: Page | None = None) -> tuple[list[str], Page]:
+async def pages(
+    store: Store, request: SearchRequest, back: bool, start: Page | None = None
+) -> tuple[list[str], Page]:
     """The ids from page to page, and the last page."""
     page = start or await store.search(request)
     ids = [] if start else [each.id for each in page.matches]

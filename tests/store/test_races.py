@@ -26,7 +26,9 @@ async def pair(dsn: str) -> AsyncIterator[tuple[Client, Client]]:
 
 async def deadlocks(client: Client) -> int:
     await client.store.fetch("select pg_stat_force_next_flush()")
-    rows = await client.store.fetch("select deadlocks from pg_stat_database where datname = current_database()")
+    rows = await client.store.fetch(
+        "select deadlocks from pg_stat_database where datname = current_database()"
+    )
     return int(rows[0][0])
 
 
@@ -50,12 +52,16 @@ async def test_one_of_sixty_four_writers_wins_each_version(pair: tuple[Client, C
         base = await pair[0].present("Patient", "w")
         assert base.version == version
         orders = [
-            pair[n % 2].store.write([pair[n % 2].change(patient("w", multipleBirthInteger=100 * version + n), replace(base))])
+            pair[n % 2].store.write(
+                [pair[n % 2].change(patient("w", multipleBirthInteger=100 * version + n), replace(base))]
+            )
             for n in range(64)
         ]
         answers = await asyncio.gather(*orders, return_exceptions=True)
         winners = [n for n, answer in enumerate(answers) if isinstance(answer, list)]
-        assert len(winners) == 1 and all(isinstance(a, StaleBase) for n, a in enumerate(answers) if n not in winners)
+        assert len(winners) == 1 and all(
+            isinstance(a, StaleBase) for n, a in enumerate(answers) if n not in winners
+        )
         now = await pair[1].present("Patient", "w")
         assert now.content == f'{{"multipleBirthInteger": {100 * version + winners[0]}}}'
 
@@ -104,5 +110,7 @@ async def test_large_units_do_not_use_up_the_locks_of_the_server(pair: tuple[Cli
     )
 
 
-async def test_after_all_this_the_index_says_what_the_documents_say(dsn: str, pair: tuple[Client, Client]) -> None:
+async def test_after_all_this_the_index_says_what_the_documents_say(
+    dsn: str, pair: tuple[Client, Client]
+) -> None:
     assert (await verify(dsn, definitions)).disagreements == []

@@ -37,6 +37,9 @@ from fhirhub.store.statistics import Statistics
 PROBES = 3
 """More alternatives than this are looked for in the resource's own key array instead of the token index."""
 
+PROBE = " offset 0"
+"""Ends an existence test: without it, Postgres makes a join or a hash of it, which reads all rows of a key."""
+
 
 def table_of(where: Text | Range) -> str:
     """The index table whose rows decide ``where``."""
@@ -129,7 +132,7 @@ class Compiler:
                 name = table_of(where)
                 return (
                     f"exists (select from {table(name, of.rt)} {row} where {row}.rid = {of.rid}"
-                    f" and {self.condition(where, row)})"
+                    f" and {self.condition(where, row)}{PROBE})"
                 )
             case Present(pid):
                 return f"{self.arguments.add(pid, 'smallint')} = any ({of.resource()}.params)"
@@ -140,7 +143,7 @@ class Compiler:
                 row = self.alias()
                 return (
                     f"exists (select from {table('words', of.rt)} {row} where {row}.rid = {of.rid}"
-                    f" and {self.words(where, row)})"
+                    f" and {self.words(where, row)}{PROBE})"
                 )
             case Near():
                 return self._test_near(where, of)
@@ -170,7 +173,7 @@ class Compiler:
         row = self.alias()
         found = [
             f"exists (select from {table('token', of.rt)} {row} where {row}.key = {self.arguments.big(key)}"
-            f" and {row}.date = {of.alias}.date and {row}.rid = {of.rid})"
+            f" and {row}.date = {of.alias}.date and {row}.rid = {of.rid}{PROBE})"
             for key in keys
         ]
         return found[0] if len(found) == 1 else "(" + " or ".join(found) + ")"
@@ -207,7 +210,7 @@ class Compiler:
         return (
             f"exists (select from (select k & {VALUE_MASK} as rid from unnest({of.resource()}.keys) as k"
             f" where k >= {first} and k < {last}) as {target.alias}{target.join()}"
-            f" where {row}.rt = {target.rt} and not {row}.deleted and {inner})"
+            f" where {row}.rt = {target.rt} and not {row}.deleted and {inner}{PROBE})"
         )
 
     def _test_has(self, where: Has, of: Candidate) -> str:
@@ -215,7 +218,7 @@ class Compiler:
         inner = self.test(where.part, source)
         return (
             f"exists (select from {table('token', source.rt)} {source.alias}{source.join()}"
-            f" where {source.alias}.key = {self.arguments.big(where.pid << VALUE_BITS)} | {of.rid} and {inner})"
+            f" where {source.alias}.key = {self.arguments.big(where.pid << VALUE_BITS)} | {of.rid} and {inner}{PROBE})"
         )
 
     # -- conditions on rows of the ordered indexes ---------------------------------------------------------------

@@ -9,7 +9,7 @@ from fhirhub.search.predicate import Keys, Refers, Text
 from fhirhub.search.request import SearchRequest, Sort
 from fhirhub.search.rows import MAX_DATE, MIN_DATE, STRING_LENGTH, VALUE_BITS
 from fhirhub.store.plan import Plan
-from fhirhub.store.predicates import Candidate, Compiler, table_of
+from fhirhub.store.predicates import PROBE, Candidate, Compiler, table_of
 from fhirhub.store.ranges import SPANS, Bounds, Condition, Range
 from fhirhub.store.statement import table
 
@@ -258,7 +258,7 @@ class Walker:
         theirs, own = (", ".join(f"{row}.{name}" for name in names) for row in "dc")
         return (
             f"not exists (select from {rows} d where d.rid = c.rid and {self.compiler.condition(driver, 'd')}"
-            f" and ({theirs}) {before} ({own}))"
+            f" and ({theirs}) {before} ({own}){PROBE})"
         )
 
     # -- gathered and sorted ---------------------------------------------------------------------------------------
