@@ -24,6 +24,8 @@ cross join lateral (
     select r.rid from resource r where r.rt = k.rt and r.id = k.id and r.version = 0 offset 0
 ) as r
 """
+HEAVY = 128
+"""A group of more changes takes so long that others leave beside it."""
 LAST_ATTEMPT = 5
 STALE, MISSING, IN_USE = 1, 2, 3
 RETRY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
@@ -78,6 +80,7 @@ class Writer:
         self._flights = flights
         self._pending: list[Order] = []
         self._flying = 0
+        self._heavy = 0
         self._scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -89,35 +92,42 @@ class Writer:
         self._schedule(loop)
         return await order.done
 
+    @property
+    def _may_depart(self) -> bool:
+        # One flight at a time makes the fullest groups; who has a heavy one before it need not wait for that.
+        return bool(self._pending) and self._flying < min(self._flights, 1 + self._heavy)
+
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._pending and not self._scheduled and self._flying < self._flights:
+        if self._may_depart and not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._depart)
 
     def _depart(self) -> None:
         self._scheduled = False
-        if not self._pending:
+        if not self._may_depart:
             return
         group, self._pending = compose(self._pending)
-        self._flying += 1
         loop = asyncio.get_running_loop()
         task = loop.create_task(self._fly(group))
         self._tasks.add(task)
-        task.add_done_callback(self._landed)
-        self._schedule(loop)
-
-    def _landed(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._flying -= 1
-        self._schedule(asyncio.get_running_loop())
+        task.add_done_callback(self._tasks.discard)
 
     async def _fly(self, group: list[Order]) -> None:
+        heavy = sum(len(order.changes) for order in group) > HEAVY
+        self._flying += 1
+        self._heavy += heavy
+        loop = asyncio.get_running_loop()
+        self._schedule(loop)
         try:
             async with self._lane.use() as connection:
                 await self._apply(group, connection.fetch)
         except Exception as error:
             for order in group:
                 order.fail(error)
+        finally:
+            self._flying -= 1
+            self._heavy -= heavy
+            self._schedule(loop)
 
     async def _apply(self, group: list[Order], fetch: Fetch) -> None:
         """Write ``group``; whoever stands in the way of the others is answered first and left out."""
