@@ -273,11 +273,17 @@ begin
             select r.rt, r.rid, r.date, old.key
             from unnest(p_rid, p_rt, p_base, p_date) with ordinality as c (rid, rt, base, date, n)
             cross join lateral (
-                select r.rt, r.rid, r.date, r.keys from resource r where r.rid = c.rid offset 0
+                select r.rt, r.rid, r.date, r.keys, r.date <> c.date or p_method[c.n] = 4 as moved
+                from resource r where r.rid = c.rid offset 0
             ) as r
-            cross join unnest(r.keys) as old (key)
-            where c.base > 0 and v_changed[c.n] and (r.date <> c.date or p_method[c.n] = 4 or old.key <> all (
-                p_keys[coalesce(p_keys_end[c.n - 1], 0) + 1 : p_keys_end[c.n]]))
+            cross join lateral (
+                -- By hashing, not one by one: there may be very many.
+                select k.key from unnest(r.keys) as k (key)
+                except
+                select k.key from unnest(p_keys[coalesce(p_keys_end[c.n - 1], 0) + 1 : p_keys_end[c.n]]) as k (key)
+                where not r.moved
+            ) as old
+            where c.base > 0 and v_changed[c.n]
         ) as gone
         where t.rt = gone.rt and t.key = gone.key and t.date = gone.date and t.rid = gone.rid;
 
@@ -285,11 +291,15 @@ begin
         select new.key, c.date, c.rid, c.rt
         from unnest(p_rid, p_rt, p_base, p_date) with ordinality as c (rid, rt, base, date, n)
         cross join lateral (
-            select r.date, r.keys from resource r where r.rid = c.rid offset 0
+            select r.keys, r.date <> c.date or p_method[c.n] = 4 as moved
+            from resource r where r.rid = c.rid offset 0
         ) as r
-        cross join unnest(p_keys[coalesce(p_keys_end[c.n - 1], 0) + 1 : p_keys_end[c.n]]) as new (key)
-        where c.base >= 0 and v_changed[c.n]
-          and (r.date <> c.date or p_method[c.n] = 4 or r.keys is null or new.key <> all (r.keys));
+        cross join lateral (
+            select k.key from unnest(p_keys[coalesce(p_keys_end[c.n - 1], 0) + 1 : p_keys_end[c.n]]) as k (key)
+            except
+            select k.key from unnest(r.keys) as k (key) where not r.moved
+        ) as new
+        where c.base >= 0 and v_changed[c.n];
 
         if true = any (v_ranges) then
             delete from words t

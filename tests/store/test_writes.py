@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -181,6 +182,25 @@ async def test_all_of_a_unit_or_nothing(client: Client) -> None:
         with pytest.raises(FhirError):
             await client.store.write([client.change(patient("a2"), None), bad])
         assert await client.store.read("Patient", "a2") is None
+
+
+async def test_the_answer_is_in_the_order_of_the_changes(client: Client) -> None:
+    names = [("Basic", "z1"), ("Patient", "z9"), ("Basic", "a1"), ("Patient", "a9"), ("Account", "m")]
+    documents = [
+        {**basic(id), "resourceType": type} if type == "Basic" else {"resourceType": type, "id": id}
+        for type, id in names
+    ]
+    written = await client.store.write([client.change(document, None) for document in documents])
+    assert [(each.type, each.id) for each in written] == names
+
+
+async def test_a_resource_with_very_many_values_is_changed_quickly(client: Client) -> None:
+    """Old and new values are not compared one by one: that would take many seconds here, for everybody."""
+    identifiers = [{"system": "urn:x", "value": str(number)} for number in range(12_000)]
+    await client.put(patient("many", identifier=identifiers))
+    began = time.monotonic()
+    await client.put(patient("many", identifier=[*identifiers[::2], {"system": "urn:x", "value": "new"}]))
+    assert time.monotonic() - began < 4
 
 
 async def test_who_shares_a_commit_with_a_culprit_does_not_suffer(client: Client) -> None:
