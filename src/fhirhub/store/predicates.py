@@ -7,7 +7,7 @@ are then probed in the order of their index. A test that needs the resource row 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fhirhub.definitions.tables import Definitions
 from fhirhub.search.parameters.near import RADIUS
@@ -231,6 +231,12 @@ class Compiler:
 
     def range(self, where: Range, row: str) -> str:
         """The bounds and the unit of a date or number row."""
+        if where.others:
+            return (
+                "("
+                + " or ".join(self.range(each, row) for each in (replace(where, others=()), *where.others))
+                + ")"
+            )
         columns = {"lo": f"{row}.lo", "hi": f"{row}.hi"}
         found = [self.bounds(bounds, columns, where.cast) for bounds in where.alternatives]
         bounds = found[0] if len(found) == 1 else "(" + " or ".join(found) + ")"

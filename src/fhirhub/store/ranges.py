@@ -8,7 +8,7 @@ also bounds its start, by which the index is ordered.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fhirhub.search.predicate import And, Bound, Chain, Has, Not, Or, Predicate, Quantity, Span
@@ -25,12 +25,16 @@ Bounds = tuple[Bound, ...]
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A row of ``table`` (date or number) under ``key`` that fulfils all bounds of any alternative."""
+    """A row of ``table`` (date or number) under ``key`` that fulfils all bounds of any alternative.
+
+    ``others`` are more of the same key, in other units: a row that fulfils any of them will do.
+    """
 
     table: str
     key: int
     alternatives: tuple[Bounds, ...]
     unit: int | None = None
+    others: tuple[Range, ...] = ()
 
     @property
     def keys(self) -> list[int]:
@@ -44,8 +48,9 @@ class Range:
 
     def implied(self, span: float) -> tuple[float | None, float | None]:
         """The lowest and the highest start that a matching row no wider than ``span`` can have."""
-        lowest = [_lowest(bounds, span) for bounds in self.alternatives]
-        highest = [_highest(bounds) for bounds in self.alternatives]
+        everything = [bounds for each in (self, *self.others) for bounds in each.alternatives]
+        lowest = [_lowest(bounds, span) for bounds in everything]
+        highest = [_highest(bounds) for bounds in everything]
         return (
             min((low for low in lowest if low is not None), default=None) if None not in lowest else None,
             max((high for high in highest if high is not None), default=None)
@@ -109,7 +114,16 @@ def _alternatives(parts: list[Any]) -> Any:
             same = (part.table, part.key, part.unit)
             known = merged[same].alternatives if same in merged else ()
             merged[same] = Range(part.table, part.key, known + part.alternatives, part.unit)
+            for other in part.others:
+                own = (other.table, other.key, other.unit)
+                known = merged[own].alternatives if own in merged else ()
+                merged[own] = replace(other, alternatives=known + other.alternatives)
         else:
             others.append(part)
-    everything: tuple[Any, ...] = (*merged.values(), *others)
+    same_key: dict[tuple[str, int], Range] = {}
+    for each in merged.values():
+        first = same_key.setdefault((each.table, each.key), each)
+        if first is not each:
+            same_key[each.table, each.key] = replace(first, others=(*first.others, each, *each.others))
+    everything: tuple[Any, ...] = (*same_key.values(), *others)
     return everything[0] if len(everything) == 1 else Or(everything)
