@@ -66,16 +66,16 @@ async def test_one_of_sixty_four_writers_wins_each_version(pair: tuple[Client, C
         assert now.content == f'{{"multipleBirthInteger": {100 * version + winners[0]}}}'
 
 
-async def test_units_that_cross_do_not_wait_for_each_other(pair: tuple[Client, Client]) -> None:
+async def test_units_that_cross_do_not_wait_for_each_other(dsn: str, pair: tuple[Client, Client]) -> None:
     """The same resources in another order: one of two goes first, and nobody waits in a circle."""
     rng = Random(1)
+    clients = [Client(await Store.open(dsn, definitions, connections=4)) for _ in range(6)]
     before = await deadlocks(pair[0])
-    for turn in range(25):
-        names = [f"x{turn}-{n}" for n in range(12)]
+    for turn in range(12):
+        names = [f"x{turn}-{n}" for n in range(60)]
         for step in range(2):
             units = []
-            for n in range(6):
-                client = pair[n % 2]
+            for n, client in enumerate(clients):
                 rng.shuffle(names)
                 bases = await client.store.read_many([("Patient", name) for name in names])
                 units.append(
@@ -90,6 +90,8 @@ async def test_units_that_cross_do_not_wait_for_each_other(pair: tuple[Client, C
             assert sum(isinstance(answer, list) for answer in answers) == 1
             assert all(isinstance(answer, list | StaleBase) for answer in answers), answers
     assert await deadlocks(pair[0]) == before
+    for client in clients:
+        await client.store.close()
 
 
 async def test_large_units_do_not_use_up_the_locks_of_the_server(pair: tuple[Client, Client]) -> None:

@@ -251,7 +251,7 @@ async def test_who_goes_away_takes_nobody_along(client: Client, culprit: str) ->
         assert (await good)[0].version == 1
 
 
-async def test_a_session_that_fails_leaves_nothing_behind(client: Client) -> None:
+async def test_a_session_that_fails_leaves_nothing_behind(dsn: str, client: Client) -> None:
     with pytest.raises(RuntimeError):
         async with client.store.exclusively(["Patient"]) as session:
             await session.write([client.change(patient("r"), None)])
@@ -260,10 +260,12 @@ async def test_a_session_that_fails_leaves_nothing_behind(client: Client) -> Non
     assert await client.store.read("Patient", "r") is None
     with pytest.raises(Dangling):
         await client.put(basic("r", "Patient/r"))
-    await client.put(patient("r"))
+    other = await Store.open(dsn, definitions, connections=4)
+    await other.write([client.change(patient("r"), None)])
     await client.put(basic("r", "Patient/r"))  # under its new key, not under the one that came to nothing
     with pytest.raises(Referenced):
         await client.delete("Patient", "r")
+    await other.close()
 
 
 async def test_without_integrity_places_are_kept_and_taken(lenient: Client) -> None:
