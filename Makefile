@@ -6,7 +6,7 @@ VENV ?= .venv
 ARGS ?=
 DEBIAN_POSTGRES := /usr/lib/postgresql/15/bin
 # Tests that talk to a database; they run on Debian's PostgreSQL 15 too.
-DATABASE_TESTS := $(wildcard tests/migration tests/store tests/interactions tests/server)
+DATABASE_TESTS := $(wildcard tests/migration tests/store tests/property tests/interactions tests/jobs tests/faults tests/server)
 
 .PHONY: run test check format bench lock clean
 
