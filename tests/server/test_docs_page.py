@@ -29,6 +29,6 @@ def test_the_docs_page_draws_itself(server: Server, tmp_path: Path) -> None:
     ]  # fmt: skip
     page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     assert "opblock-tag" in page, page[:2000]
-    for shown in ("Patient", "Observation", "ExplanationOfBenefit"):
+    for shown in ("/fhir/metadata", "{type}/_search", "Observation/$lastn"):
         assert shown in page
     assert "Failed to load" not in page

@@ -15,7 +15,6 @@ _NUMBER = {"type": "integer", "minimum": 0}
 def description(capability: Capability, definitions: Definitions, version: str) -> dict[str, Any]:
     """The OpenAPI document."""
     about = capability.claims["statement"]
-    operations = {(one["type"], one["name"]): one["definition"] for one in capability.claims["operations"]}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -25,13 +24,7 @@ def description(capability: Capability, definitions: Definitions, version: str) 
             "errors are OperationOutcomes.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": _paths(definitions) | {
-            f"/fhir/{type}/{{id}}/${name}": {
-                "parameters": [_path("id", _ID)],
-                "get": _call(f"${name} of a {type}", f"See {url}.", [_query("_since", _TEXT), _query("_type", _TEXT)]),
-            }
-            for (type, name), url in operations.items()
-        },
+        "paths": _paths(definitions) | _operations(capability),
         "components": {
             "schemas": {
                 "Type": {"type": "string", "enum": list(definitions.resource_types)},
@@ -39,6 +32,19 @@ def description(capability: Capability, definitions: Definitions, version: str) 
             }
         },
     }  # fmt: skip
+
+
+def _operations(capability: Capability) -> dict[str, Any]:
+    """The paths of the operations, each on the levels it is offered on."""
+    found: dict[str, Any] = {}
+    for one in capability.claims["operations"]:
+        call = _call(f"${one['name']} of {one['type']}", f"See {one['definition']} for its parameters.", [])
+        if "type" in one["levels"]:
+            found[f"/fhir/{one['type']}/${one['name']}"] = {"get": call}
+        if "instance" in one["levels"]:
+            path = f"/fhir/{one['type']}/{{id}}/${one['name']}"
+            found[path] = {"parameters": [_path("id", _ID)], "get": call}
+    return found
 
 
 _ID = {"type": "string", "pattern": r"^[A-Za-z0-9\-.]{1,64}$"}
