@@ -12,7 +12,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from fhirhub.fhirpath.compile import Route
-from fhirhub.resource.reference import External, Literal
+from fhirhub.resource.reference import External, Literal, restful
 from fhirhub.resource.reference import parse as parse_reference
 from fhirhub.search.parameters.base import (
     NUL,
@@ -169,6 +169,14 @@ def resolve(
         plain = f"{found.type}/{found.id}"
         return [], [text, plain, *(f"{base}/{plain}" for base in query.bases if facet.canonical)]
     if isinstance(found, External):
+        # A resource elsewhere whose type shows in its url has to be of the type asked for, as one here has.
+        elsewhere = restful(found.url)
+        if elsewhere is not None and not facet.canonical and not facet.inline:
+            type = elsewhere[1].type
+            if kind not in (None, type) or (
+                type in query.definitions.type_number and type not in allowed(facet, query)
+            ):
+                return [], []
         return [], [text]
     if not _ID.fullmatch(text):
         raise refuse(facet.expression, f"{text!r} is no reference; write Type/id, id or an absolute url")
