@@ -195,12 +195,12 @@ async def test_the_answer_is_in_the_order_of_the_changes(client: Client) -> None
 
 
 async def test_a_resource_with_very_many_values_is_changed_quickly(client: Client) -> None:
-    """Old and new values are not compared one by one: that would take many seconds here, for everybody."""
-    identifiers = [{"system": "urn:x", "value": str(number)} for number in range(12_000)]
+    """Old and new values are not compared one by one: that would take 20 seconds here, for everybody, not half a one."""
+    identifiers = [{"system": "urn:x", "value": str(number)} for number in range(20_000)]
     await client.put(patient("many", identifier=identifiers))
     began = time.monotonic()
     await client.put(patient("many", identifier=[*identifiers[::2], {"system": "urn:x", "value": "new"}]))
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 12
 
 
 async def test_who_shares_a_commit_with_a_culprit_does_not_suffer(client: Client) -> None:

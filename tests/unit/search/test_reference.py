@@ -50,7 +50,11 @@ GROUP = about(reference="Group/1")
         ("patient=http://elsewhere/fhir/Patient/1", about(reference="http://elsewhere/fhir/Patient/1"), True),
         ("patient=http://elsewhere/fhir/Group/1", about(reference="http://elsewhere/fhir/Group/1"), False),
         ("subject=http://elsewhere/fhir/Group/1", about(reference="http://elsewhere/fhir/Group/1"), True),
-        ("subject:Patient=http://elsewhere/fhir/Group/1", about(reference="http://elsewhere/fhir/Group/1"), False),
+        (
+            "subject:Patient=http://elsewhere/fhir/Group/1",
+            about(reference="http://elsewhere/fhir/Group/1"),
+            False,
+        ),
         ("subject=urn:uuid:1", about(reference="urn:uuid:1"), True),
         ("subject=Patient/1", about(reference="#1"), False),
         ("subject:missing=false", about(display="somebody"), True),
