@@ -18,6 +18,28 @@ class Preferences:
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, in the words of the audit trail; empty where there is nothing to say."""
+
+    user: str = ""
+    """Username."""
+    fhir_user: str = ""
+    """``Practitioner/1``: the resource that stands for the user."""
+    role: str = ""
+    client: str = ""
+    """``client_id`` of the app."""
+    client_name: str = ""
+    grant: str = ""
+    """Id of the server-side grant the token belongs to."""
+    issuer: str = ""
+    """Who vouches for the user: this server's issuer, or that of a trusted provider."""
+    address: str = ""
+    """Network address the request came from."""
+    reason: str = ""
+    """Why the glass was broken, when it was."""
+
+
+@dataclass(frozen=True, slots=True)
 class FhirRequest:
     """One interaction, named as in the CapabilityStatement (``read``, ``search-type``, …)."""
 

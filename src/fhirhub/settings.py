@@ -117,6 +117,12 @@ class Settings:
     )
     tls_cert: Path | None = _var(None, Path, "Certificate chain (PEM) to serve https with.")
     tls_key: Path | None = _var(None, Path, "Private key (PEM) of the certificate.")
+    master_key: str | None = _var(
+        None,
+        str,
+        "The key all other keys come from, 64 hex digits; else one is made in the data directory.",
+        secret=True,
+    )
     no_auth: bool = _var(False, _switch, "Open everything to everyone, for tests; loopback only.")
     cors_origins: tuple[str, ...] = _var(
         ("loopback",),

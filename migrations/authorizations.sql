@@ -1,0 +1,1 @@
+-- Authorizations under way: requests, codes and launches.

@@ -1,0 +1,1 @@
+-- Clients, grants, tokens and signing keys.

@@ -1,0 +1,13 @@
+"""What access decisions depend on."""
+
+from __future__ import annotations
+
+from fhirhub.store.upgrade import execute_file
+
+revision = "0007"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    """Run the SQL beside this file."""
+    execute_file(__file__)

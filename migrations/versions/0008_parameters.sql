@@ -1,0 +1,1 @@
+-- Search parameters of one's own, and jobs.

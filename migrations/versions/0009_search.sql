@@ -1,0 +1,1 @@
+-- Further indexes for searches.
