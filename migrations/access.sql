@@ -1,1 +1,2 @@
 -- What access decisions depend on.
+select 1;

@@ -1,1 +1,2 @@
 -- The audit trail.
+select 1;

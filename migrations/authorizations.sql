@@ -1,1 +1,2 @@
 -- Authorizations under way: requests, codes and launches.
+select 1;

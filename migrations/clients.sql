@@ -1,1 +1,2 @@
 -- Clients, grants, tokens and signing keys.
+select 1;

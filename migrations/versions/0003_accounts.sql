@@ -1,1 +1,2 @@
 -- Accounts, sign-in sessions and what protects them.
+select 1;

@@ -1,1 +1,2 @@
 -- Search parameters of one's own, and jobs.
+select 1;

@@ -1,1 +1,2 @@
 -- Further indexes for searches.
+select 1;

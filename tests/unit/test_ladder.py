@@ -12,7 +12,7 @@ import fhirhub
 
 ROOT = Path(fhirhub.__file__).parent
 RUNGS = [
-    {"errors", "exchange", "settings", "packaged", "logs"},
+    {"errors", "exchange", "settings", "packaged", "logs", "keys"},
     {"definitions"},
     {"fhirpath"},
     {"resource"},
