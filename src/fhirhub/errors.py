@@ -70,6 +70,18 @@ class BadRequest(FhirError):
     status = 400
 
 
+class Unauthorized(FhirError):
+    """401: no token, or one that is not good (any more); ``headers`` carries ``WWW-Authenticate``."""
+
+    status = 401
+
+
+class Forbidden(FhirError):
+    """403: known who asks, but not allowed to do this; the text names the scope or the rule that is missing."""
+
+    status = 403
+
+
 class NotFound(FhirError):
     """404: no such resource, or not one the caller may see; the two are indistinguishable."""
 
@@ -122,6 +134,12 @@ class Unprocessable(FhirError):
     """422: the resource breaks a business rule (a profile, an invariant, a reference to nothing)."""
 
     status = 422
+
+
+class TooManyRequests(FhirError):
+    """429: this caller has used up its budget for now; ``headers`` carries ``Retry-After``."""
+
+    status = 429
 
 
 class Overloaded(FhirError):
