@@ -60,3 +60,7 @@ class SearchRequest:
     applied: tuple[tuple[str, str], ...] = ()
     notes: tuple[Issue, ...] = ()
     types: tuple[str, ...] = ()
+    within: Predicate = And(())
+    """What may come along by includes, whatever its type."""
+    holder: str = ""
+    """Whom page links are made for."""

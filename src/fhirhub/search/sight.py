@@ -7,9 +7,11 @@ type on every row that a request could touch, before any limit: https://hl7.org/
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
+from fhirhub.search.across import combined
 from fhirhub.search.predicate import And, Or, Predicate
 
 ALL: Predicate = And(())
@@ -19,12 +21,14 @@ NONE: Predicate = Or(())
 
 ACTIONS = ("c", "r", "u", "d", "s")
 """As in SMART scopes: create; read, vread and history of one; update and patch; delete; search and history of many."""
+REFER = "x"
+"""Beside them in ``within``: what a written resource may refer to. Whatever may be read or searched may be, too."""
 
 _NO_RULES: Mapping[str, Mapping[str, Predicate]] = MappingProxyType({})
-_NOTHING_HIDDEN: Mapping[str, frozenset[str]] = MappingProxyType({})
+_NO_ELEMENTS: Mapping[str, frozenset[str]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Sight:
     """For each action and resource type, the condition on resources that the action may touch.
 
@@ -35,11 +39,13 @@ class Sight:
     within: Mapping[str, Mapping[str, Predicate]] = _NO_RULES
     everything: bool = False
     """No rules at all: ``--no-auth``, and the server's own work."""
-    hidden: Mapping[str, frozenset[str]] = _NOTHING_HIDDEN
+    hidden: Mapping[str, frozenset[str]] = _NO_ELEMENTS
     """Type -> names of top-level elements that are taken out of what is shown and cannot be searched by."""
+    writable: Mapping[str, frozenset[str]] = _NO_ELEMENTS
+    """Type -> names of the only top-level elements that an update may change; a type not named has no such limit."""
     holder: str = ""
     """What page links are bound to: they open for this holder only (a digest of user, client, scopes, context)."""
-    about: frozenset[str] = field(default=frozenset())
+    about: frozenset[str] = frozenset()
     """``Patient/…`` that the caller is confined to, for the audit trail; empty when not confined."""
 
     def of(self, action: str, type: str) -> Predicate:
@@ -57,5 +63,42 @@ class Sight:
         """Whether ``action`` may touch any resource of ``type``."""
         return self.everything or self.of(action, type) != NONE
 
+    def knows(self, type: str) -> Predicate:
+        """The condition on resources of ``type`` that a written resource may refer to."""
+        return either(self.of(REFER, type), self.shows(type))
+
+    def shows(self, type: str) -> Predicate:
+        """The condition on resources of ``type`` that may come along with others: what may be read or found."""
+        return either(self.of("r", type), self.of("s", type))
+
+    @cached_property
+    def anywhere(self) -> Predicate:
+        """The condition on resources of whatever type that may come along with others."""
+        if self.everything:
+            return ALL
+        types = sorted({*self.within.get("r", ()), *self.within.get("s", ())})
+        readings = [self.shows(type) for type in types]
+        kept = [(type, where) for type, where in zip(types, readings, strict=True) if where != NONE]
+        # Even if all of them have the same condition, the types that are not named do not.
+        return combined([*(type for type, _ in kept), ""], [*(where for _, where in kept), NONE])
+
 
 EVERYTHING = Sight(everything=True)
+
+
+def either(first: Predicate, second: Predicate) -> Predicate:
+    """``first`` or ``second``, simplified."""
+    if first == second or second == NONE:
+        return first
+    if first == NONE:
+        return second
+    return ALL if ALL in (first, second) else Or((first, second))
+
+
+def both(first: Predicate, second: Predicate) -> Predicate:
+    """``first`` and ``second``, simplified."""
+    if NONE in (first, second):
+        return NONE
+    if first == ALL:
+        return second
+    return first if second == ALL else And((first, second))

@@ -6,13 +6,14 @@ on from the last of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from fhirhub.definitions.tables import Definitions
 from fhirhub.search.request import Include
 from fhirhub.search.rows import VALUE_BITS, VALUE_MASK, key_pid
+from fhirhub.store.predicates import Candidate
 from fhirhub.store.reads import COLUMNS, stored
 from fhirhub.store.records import Stored
 from fhirhub.store.resolve import Fetch
@@ -26,21 +27,26 @@ ROUNDS = 100
 
 BY_RID = (
     f"select r.id, r.rt, r.keys, {COLUMNS} from resource r where r.rid = any ($1::bigint[]) and not r.deleted"
-    " order by r.rid"
+    " and {test} order by r.rid"
 )
 HEADS = """
 select r.rid, r.rt, r.keys from resource r
-where r.rid = any ($1::bigint[]) and not r.deleted and r.version > 0
+where r.rid = any ($1::bigint[]) and not r.deleted and r.version > 0 and {test}
 """
 
 REFERRERS = """
 select k.key, t.rid
 from unnest($1::bigint[], $2::smallint[]) as k (key, rt)
 cross join lateral (
-    select t.rid from token t where t.rt = k.rt and t.key = k.key order by t.date desc, t.rid desc limit $3
+    select t.rid from token t{join} where t.rt = k.rt and t.key = k.key and {test}
+    order by t.date desc, t.rid desc limit $3
 ) as t
 limit $3
 """
+
+
+Within = Callable[[Candidate, list[Any]], str]
+"""The test that a candidate may be shown, as SQL; its arguments are added to those of the statement."""
 
 
 @dataclass(slots=True)
@@ -69,13 +75,14 @@ async def include(
     includes: Sequence[Include],
     matches: Sequence[Head],
     fetch: Fetch,
-    after: int | None = None,
+    after: int | None,
+    within: Within,
 ) -> Included:
     """What ``includes`` add to a page of ``matches``; ``:iterate`` goes on from there.
 
-    ``after``: only what comes after this internal key.
+    ``after``: only what comes after this internal key. ``within``: nothing else is shown, followed or counted.
     """
-    walk = Walk(definitions, fetch, seen={match.rid for match in matches})
+    walk = Walk(definitions, fetch, within, seen={match.rid for match in matches})
     if after is None and not any(each.iterate for each in includes):
         rids = await walk.neighbours(includes, matches)
         if len(rids) <= INCLUDED:
@@ -98,6 +105,7 @@ class Walk:
 
     definitions: Definitions
     fetch: Fetch
+    within: Within
     seen: set[int]
     is_cut: bool = False
 
@@ -107,7 +115,13 @@ class Walk:
 
     async def rows(self, sql: str, rids: Any) -> Sequence[Any]:
         """The rows of ``sql`` for ``rids``."""
-        return await self.fetch(sql, list(rids)) if rids else ()
+        if not rids:
+            return ()
+        return await self._seen(sql, [list(rids)], Candidate("r", 0, dated=False, is_resource=True))
+
+    async def _seen(self, sql: str, values: list[Any], candidate: Candidate) -> Sequence[Any]:
+        test = self.within(candidate, values)
+        return await self.fetch(sql.replace("{test}", test).replace("{join}", candidate.join()), *values)
 
     async def all(self, includes: Sequence[Include], matches: Sequence[Head]) -> list[Head]:
         """Everything that is to be included, as far as it may go."""
@@ -177,7 +191,8 @@ class Walk:
                             types[key] = self.definitions.type_number[each.source]
         if not keys:
             return []
-        rows = await self.fetch(REFERRERS, list(types), list(types.values()), FOUND + 1)
+        values = [list(types), list(types.values()), FOUND + 1]
+        rows = await self._seen(REFERRERS, values, Candidate("t", 0, dated=True))
         self.is_cut |= len(rows) > FOUND
         return [
             (row["rid"], number) for row in rows if row["rid"] not in self.seen for number in keys[row["key"]]

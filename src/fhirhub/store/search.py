@@ -16,9 +16,9 @@ from fhirhub.search.request import SearchRequest
 from fhirhub.search.rows import VALUE_BITS
 from fhirhub.store.cursor import Sealer
 from fhirhub.store.deferred import Deferred
-from fhirhub.store.includes import BY_RID, FOUND, Head, include
+from fhirhub.store.includes import BY_RID, FOUND, Head, Within, include
 from fhirhub.store.plan import Plan, choose, fits, parts_of
-from fhirhub.store.predicates import Compiler
+from fhirhub.store.predicates import Candidate, Compiler
 from fhirhub.store.ranges import Condition, fold
 from fhirhub.store.reads import COLUMNS, stored
 from fhirhub.store.records import Page, Stored
@@ -105,7 +105,8 @@ class Searcher:
             Head(row["rid"], self.definitions.resource_types[row["rt"] - 1], row.get("keys") or ())
             for row in rows
         ]
-        found = await include(self.definitions, asked.request.includes, heads, fetch, after)
+        within = await self.within(asked.request, fetch)
+        found = await include(self.definitions, asked.request.includes, heads, fetch, after, within)
         page.included = found.resources
         if found.is_cut:
             text = f"The includes of this page come to more than {FOUND} resources, which is where they end."
@@ -137,12 +138,25 @@ class Searcher:
                 found = (rids[name] for name in each.targets if name in rids)
                 keys[each] = tuple((each.pid << VALUE_BITS) | rid for rid in found)
         where = together(where, keys)
-        purpose = f"search {request.type or ' '.join(request.types)} {_digest(request)}"
+        purpose = f"search {request.type or ' '.join(request.types)} {_digest(request)} {request.holder}"
         return Asked(request, where, parts_of(where), keys, purpose)
+
+    async def within(self, request: SearchRequest, fetch: Fetch) -> Within:
+        """What ``request`` lets come along with its matches."""
+        types = self.definitions.resource_types
+        asked = await self.asked(SearchRequest("", where=request.within, types=types), fetch, keep=False)
+
+        def test(candidate: Candidate, values: list[Any]) -> str:
+            compiler = self.compiler(asked)
+            compiler.arguments.values = values
+            return compiler.test(asked.where, candidate)
+
+        return test
 
     async def by_rid(self, rids: Sequence[int], fetch: Fetch) -> list[Stored]:
         """The resources with these internal keys that are there."""
-        return [each for row in await fetch(BY_RID, list(rids)) if (each := self._stored(row)) is not None]
+        sql = BY_RID.replace("{test}", "true")
+        return [each for row in await fetch(sql, list(rids)) if (each := self._stored(row)) is not None]
 
     def _stored(self, row: asyncpg.Record) -> Stored | None:
         return stored(self.definitions.resource_types[row["rt"] - 1], row["id"], row)

@@ -1,0 +1,153 @@
+"""A search as one caller may make it: the Sight's predicates put on the matches and on every operand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from fhirhub.definitions.tables import Definitions, SearchParameter
+from fhirhub.errors import Forbidden, Issue
+from fhirhub.search.across import combined
+from fhirhub.search.predicate import (
+    And,
+    Below,
+    Chain,
+    Concepts,
+    Has,
+    Keys,
+    Kin,
+    Measure,
+    Near,
+    Not,
+    Or,
+    Predicate,
+    Present,
+    Quantity,
+    Refers,
+    Says,
+    Span,
+    Spoken,
+    Text,
+    Worded,
+    Words,
+)
+from fhirhub.search.request import Include, SearchRequest, Sort
+from fhirhub.search.rows import key_pid
+from fhirhub.search.sight import Sight, both
+
+Require = Callable[[str, str], None]
+"""(action, type): raises Forbidden, naming what is missing, when that is not allowed at all."""
+
+
+def narrowed(
+    request: SearchRequest, sight: Sight, definitions: Definitions, require: Require
+) -> SearchRequest:
+    """``request`` within ``sight``: matches, chains, ``_has``, includes and order; its page links open for the
+    same holder only.
+
+    Raises Forbidden when an operand is of a type that may not be searched at all, or stands on hidden elements.
+    """
+    if sight.everything:
+        return request
+    types = request.types or (request.type,)
+    within = combined(types, [sight.of("s", type) for type in types])
+    where = both(within, _operands(request.where, types, sight, definitions, require))
+    for sort in request.sort:
+        _check_sort(sort, types, sight, definitions)
+    includes = tuple(found for each in request.includes if (found := _include(each, sight, definitions)))
+    return replace(
+        request, where=where, includes=includes, holder=sight.holder, within=sight.anywhere
+    )
+
+
+def _operands(
+    where: Any, types: tuple[str, ...], sight: Sight, definitions: Definitions, require: Require
+) -> Any:
+    """``where`` with what lies behind references narrowed too."""
+
+    def inner(part: Any, type: str) -> Any:
+        require("s", type)
+        return both(sight.of("s", type), _operands(part, (type,), sight, definitions, require))
+
+    match where:
+        case And(parts):
+            return And(tuple(_operands(part, types, sight, definitions, require) for part in parts))
+        case Or(parts):
+            return Or(tuple(_operands(part, types, sight, definitions, require) for part in parts))
+        case Not(part):
+            return Not(_operands(part, types, sight, definitions, require))
+        case Chain(pid, type, part):
+            _check(Present(pid), types, sight, definitions)
+            return Chain(pid, type, inner(part, type))
+        case Has(type, pid, part):
+            _check(Present(pid), (type,), sight, definitions)
+            return Has(type, pid, inner(part, type))
+    _check(where, types, sight, definitions)
+    if isinstance(where, Kin) and not sight.is_open("s", where.type):
+        # The hierarchy would be followed through resources that the caller cannot see.
+        text = f"Hierarchies of {where.type} can be searched only by those who may see every {where.type}."
+        raise Forbidden(Issue("forbidden", text))
+    return where
+
+
+# -- hidden elements -----------------------------------------------------------------------------------------
+
+
+def _check(leaf: Predicate, types: tuple[str, ...], sight: Sight, definitions: Definitions) -> None:
+    """Raise Forbidden when ``leaf`` would tell something of elements that are hidden from the caller."""
+    for type in types:
+        hidden = sight.hidden.get(type)
+        if not hidden:
+            continue
+        if isinstance(leaf, Words | Spoken | Says):
+            raise _forbidden(type, "by text")
+        for pid in pids_of(leaf):
+            parameter = definitions.by_pid.get(pid)
+            if parameter is None:
+                raise _forbidden(type, "by this")
+            if parameter.type == type and touches(parameter, hidden):
+                raise _forbidden(type, f"by {parameter.code}")
+
+
+def _check_sort(sort: Sort, types: tuple[str, ...], sight: Sight, definitions: Definitions) -> None:
+    for pid in {sort.pid, *sort.pids}:
+        if pid in definitions.by_pid:
+            _check(Present(pid), types, sight, definitions)
+
+
+def _include(include: Include, sight: Sight, definitions: Definitions) -> Include | None:
+    """``include`` without the references in hidden elements."""
+    hidden: Mapping[str, frozenset[str]] = sight.hidden
+    names = hidden.get(include.source)
+    if not names:
+        return include
+    kept = tuple(pid for pid in include.pids if not touches(definitions.by_pid[pid], names))
+    return replace(include, pids=kept) if kept else None
+
+
+def touches(parameter: SearchParameter, hidden: frozenset[str]) -> bool:
+    """Whether the parameter looks at one of these elements; in doubt, yes."""
+    text = " ".join((parameter.expression, *(part for pair in parameter.components for part in pair)))
+    return any(re.search(rf"\b{re.escape(name)}\b", text) for name in hidden)
+
+
+def _forbidden(type: str, how: str) -> Forbidden:
+    return Forbidden(
+        Issue("forbidden", f"{type} cannot be searched {how}: it stands on elements that are hidden from you.")
+    )
+
+
+def pids_of(leaf: Predicate) -> Iterator[int]:
+    """The parameters whose index rows decide ``leaf``."""
+    match leaf:
+        case Keys(keys, codes):
+            yield from {key_pid(key) for key in (*keys, *codes)}
+        case Text(key) | Span(key) | Quantity(key) | Measure(key):
+            yield key_pid(key)
+        case Near(latitude, longitude):
+            yield key_pid(latitude)
+            yield key_pid(longitude)
+        case Refers(pid) | Worded(pid) | Concepts(pid) | Below(pid) | Kin(pid) | Present(pid):
+            yield pid
