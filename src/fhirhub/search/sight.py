@@ -7,9 +7,8 @@ type on every row that a request could touch, before any limit: https://hl7.org/
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from types import MappingProxyType
 
 from fhirhub.search.across import combined
 from fhirhub.search.predicate import And, Or, Predicate
@@ -24,9 +23,6 @@ ACTIONS = ("c", "r", "u", "d", "s")
 REFER = "x"
 """Beside them in ``within``: what a written resource may refer to. Whatever may be read or searched may be, too."""
 
-_NO_RULES: Mapping[str, Mapping[str, Predicate]] = MappingProxyType({})
-_NO_ELEMENTS: Mapping[str, frozenset[str]] = MappingProxyType({})
-
 
 @dataclass(frozen=True, eq=False)
 class Sight:
@@ -36,12 +32,12 @@ class Sight:
     :func:`fhirhub.search.match.matches` decides from the rows of one resource (no chains, no ``_has``).
     """
 
-    within: Mapping[str, Mapping[str, Predicate]] = _NO_RULES
+    within: Mapping[str, Mapping[str, Predicate]] = field(default_factory=dict)
     everything: bool = False
     """No rules at all: ``--no-auth``, and the server's own work."""
-    hidden: Mapping[str, frozenset[str]] = _NO_ELEMENTS
+    hidden: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Type -> names of top-level elements that are taken out of what is shown and cannot be searched by."""
-    writable: Mapping[str, frozenset[str]] = _NO_ELEMENTS
+    writable: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Type -> names of the only top-level elements that an update may change; a type not named has no such limit."""
     holder: str = ""
     """What page links are bound to: they open for this holder only (a digest of user, client, scopes, context)."""
