@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fhirhub import __version__
+from fhirhub.auth.access import OPEN
 from fhirhub.capability import Capability
 from fhirhub.capability import load as load_capability
 from fhirhub.definitions.tables import Definitions
@@ -32,6 +33,7 @@ from fhirhub.search.registry import Registry
 from fhirhub.settings import Settings, SettingsError
 from fhirhub.store.store import Store
 from fhirhub.validation.validator import Validator
+from fhirhub.view.view import View
 
 DISPATCH: dict[str, Handler] = {
     "read": read,
@@ -78,10 +80,11 @@ def create_app(settings: Settings) -> Dispatcher:
             connections=settings.pool_size,
         )
         try:
+            dispatcher.store = store
             dispatcher.hub = make_hub(settings, definitions, capability, store)
             yield
         finally:
-            dispatcher.hub = None
+            dispatcher.hub = dispatcher.store = None
             await store.close()
 
     dispatcher = Dispatcher(
@@ -99,12 +102,13 @@ def create_app(settings: Settings) -> Dispatcher:
 def make_hub(settings: Settings, definitions: Definitions, capability: Capability, store: Store) -> Hub:
     """Everything that a handler needs, around an open ``store``."""
     registry = Registry(definitions)
+    extractor = Extractor(definitions, store.secret, registry)
     return Hub(
         definitions=definitions,
         capability=capability,
-        store=store,
+        store=View(store, OPEN, extractor),
         validator=Validator(definitions),
-        extractor=Extractor(definitions, store.secret, registry),
+        extractor=extractor,
         parser=SearchParser(definitions, store.secret, registry),
         limits=Limits(
             body=settings.max_body,

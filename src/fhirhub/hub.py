@@ -6,16 +6,17 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
+from fhirhub.auth.access import Access
 from fhirhub.capability import Capability
 from fhirhub.definitions.tables import Definitions
 from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.search.extract import Extractor
 from fhirhub.search.parse import SearchParser
-from fhirhub.store.store import Store
 from fhirhub.validation import Validator
+from fhirhub.view.view import View
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
@@ -56,7 +57,8 @@ class Hub:
 
     definitions: Definitions
     capability: Capability
-    store: Store
+    store: View
+    """The store as the caller may see it."""
     validator: Validator
     extractor: Extractor
     parser: SearchParser
@@ -69,6 +71,15 @@ class Hub:
     operations: Mapping[tuple[str, str | None, str], Handler]
     """(level: instance, type or system; resource type; operation name) -> its handler."""
     turns: Turns = field(default_factory=Turns)
+
+    @property
+    def access(self) -> Access:
+        """What the caller may do."""
+        return self.store.access
+
+    def seen_by(self, access: Access, base: str) -> Hub:
+        """This hub for a caller with ``access``, who called the service base ``base``."""
+        return replace(self, store=self.store.seen_by(access, base))
 
 
 Handler = Callable[[Hub, FhirRequest], Awaitable[FhirResult]]

@@ -49,8 +49,9 @@ async def walk(
     """All pages of a history."""
     found: list[Stored] = []
     cursor = None
+    types = [type] if type else client.store.definitions.resource_types
     for _ in range(1000):
-        page = await client.store.history(type, id, since, at, count, cursor)
+        page = await client.store.history(types, id, since, at, count, cursor)
         found += page.versions
         cursor = page.next
         if cursor is None:
@@ -127,12 +128,13 @@ async def test_pages_stay_while_more_is_written(client: Client, type: str | None
 
 
 async def test_a_page_link_belongs_to_its_history(client: Client) -> None:
-    page = await client.store.history("Patient", None, None, None, 2, None)
+    page = await client.store.history(["Patient"], None, None, None, 2, None)
     for type, id in (("Basic", None), ("Patient", "p1"), (None, None)):
+        types = [type] if type else client.store.definitions.resource_types
         with pytest.raises(BadRequest):
-            await client.store.history(type, id, None, None, 2, page.next)
+            await client.store.history(types, id, None, None, 2, page.next)
     with pytest.raises(BadRequest):
-        await client.store.history("Patient", None, None, None, 2, (page.next or "")[:-2] + "AA")
+        await client.store.history(["Patient"], None, None, None, 2, (page.next or "")[:-2] + "AA")
 
 
 async def test_a_grave_stays_in_the_history_of_what_came_after(client: Client) -> None:

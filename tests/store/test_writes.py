@@ -122,7 +122,7 @@ async def test_a_grave_is_a_version_and_what_comes_after_it_too(client: Client) 
     old = await client.store.vread("Patient", "g", 1)
     assert old is not None and old.content == '{"gender": "male"}'
     assert [
-        each.version for each in (await client.store.history("Patient", "g", None, None, 9, None)).versions
+        each.version for each in (await client.store.history(["Patient"], "g", None, None, 9, None)).versions
     ] == [3, 2, 1]
 
 

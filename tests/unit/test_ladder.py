@@ -20,6 +20,7 @@ RUNGS = [
     {"search"},
     {"auth", "validation"},
     {"store"},
+    {"view"},
     {"hub"},
     {"interactions"},
     {"operations"},

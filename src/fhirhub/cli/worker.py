@@ -89,12 +89,12 @@ def observed(app: App, settings: Settings, counters: Counters) -> Telemetry:
     dispatcher = app
 
     async def store() -> None:
-        if dispatcher.hub is None:
+        if dispatcher.store is None:
             raise RuntimeError("the store is not open")
-        await dispatcher.hub.store.ping()
+        await dispatcher.store.ping()
 
     def gauges() -> dict[str, float]:
-        return {"fhirhub_db_pool_in_use": dispatcher.hub.store.in_use} if dispatcher.hub is not None else {}
+        return {"fhirhub_db_pool_in_use": dispatcher.store.in_use} if dispatcher.store is not None else {}
 
     return Telemetry(app, settings, counters, {"store": store}, gauges)
 

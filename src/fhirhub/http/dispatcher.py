@@ -10,7 +10,9 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from typing import Protocol
 
+from fhirhub.auth.access import Access
 from fhirhub.errors import FhirError, Issue, MethodNotAllowed, NotAcceptable, Overloaded, UnsupportedMediaType
 from fhirhub.exchange import FhirRequest, FhirResult, Preferences
 from fhirhub.http import binary, negotiation
@@ -32,13 +34,17 @@ from fhirhub.http.routes import Route, resolve
 from fhirhub.http.shell import Life, live
 from fhirhub.http.telemetry import ROUTE
 from fhirhub.hub import Hub
+from fhirhub.interactions.perform import perform
 from fhirhub.interactions.query import parameters as query_parameters
 from fhirhub.resource import json, xml
+from fhirhub.store.store import Store
 
 Headers = Mapping[bytes, bytes]
 Parameters = tuple[tuple[str, str], ...]
 
 _DEFAULT = Preferences()
+OPEN = frozenset({"metadata"})
+"""Paths that need no token: whoever wants to connect has to know how."""
 _BODY = frozenset(
     {"create", "update", "conditional-update", "patch", "conditional-patch", "bundle", "operation"}
 )
@@ -48,6 +54,13 @@ _BODILESS = frozenset({"GET", "HEAD"})
 _QUICK = frozenset({"read", "vread", "capabilities"})
 """Interactions so short that a timer for each would be felt; the store gives up by itself."""
 _TRUE = ("true", "", "1")
+
+
+class Gate(Protocol):
+    """Tells who asks."""
+
+    async def access(self, headers: Headers, address: str) -> Access:
+        """What the caller at the network ``address`` may do. Raises Unauthorized for a missing or bad token."""
 
 
 class Dispatcher:
@@ -75,6 +88,10 @@ class Dispatcher:
         self._timeout = timeout
         self._base = f"{base}/fhir" if base else None
         self.hub: Hub | None = None
+        self.store: Store | None = None
+        """To look at, not to read from: handlers have only what the hub gives them."""
+        self.gate: Gate | None = None
+        """Who asks, and what may they do; without one the hub is for everybody."""
         self.in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,6 +122,8 @@ class Dispatcher:
                     query = scope["query_string"]
                     parameters = query_parameters(query) if query else ()
                     shape = _shape(method, path, parameters, headers)
+                    if self.gate is not None and path not in OPEN:
+                        hub = await self._enter(self.gate, scope, headers, hub)
                     result, final = await self._answer(scope, path, parameters, receive, headers, hub)
                     if final is not parameters:
                         # A form may say, too, how it wants to be answered.
@@ -130,6 +149,15 @@ class Dispatcher:
             text = "The server has too many requests in hand; try again shortly."
             raise Overloaded(Issue("throttled", text), headers={"Retry-After": "1"})
         return self.hub
+
+    async def _enter(self, gate: Gate, scope: Scope, headers: Headers, hub: Hub) -> Hub:
+        """``hub`` as the caller may see it. Raises Unauthorized."""
+        client = scope.get("client")
+        access = await gate.access(headers, client[0] if client else "")
+        return hub.seen_by(access, self._base_of(scope, headers))
+
+    def _base_of(self, scope: Scope, headers: Headers) -> str:
+        return self._base or base_url(scope["scheme"], headers.get(b"host", b""), scope.get("server"))
 
     def _options(self, path: str, headers: Headers, extra: Pairs, hub: Hub) -> FhirResult:
         preflight = self._cors.preflight(headers)
@@ -158,11 +186,11 @@ class Dispatcher:
             raise _not_claimed(route)
         if route.interaction in _QUICK:
             request = self._request(scope, route, parameters, headers)
-            return await hub.dispatch[route.interaction](hub, request), parameters
+            return await perform(hub, request), parameters
         try:
             async with asyncio.timeout(self._timeout):
                 request = await self._with_body(scope, route, parameters, receive, headers, hub)
-                return await hub.dispatch[route.interaction](hub, request), request.parameters
+                return await perform(hub, request), request.parameters
         except TimeoutError:
             text = (
                 f"The request took longer than {self._timeout:g} seconds and was given up; make it smaller."
@@ -219,7 +247,7 @@ class Dispatcher:
             content_type,
             conditional_headers(headers),
             _DEFAULT if prefer is None else negotiation.preferences(prefer),
-            self._base or base_url(scope["scheme"], headers.get(b"host", b""), scope.get("server")),
+            self._base_of(scope, headers),
             route.operation,
         )
 

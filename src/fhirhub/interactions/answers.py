@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
-from fhirhub.errors import BadRequest, Gone, Issue, NotFound, PreconditionFailed, outcome
+from fhirhub.errors import BadRequest, Gone, Issue, PreconditionFailed, outcome
 from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.resource import json
-from fhirhub.store.records import Stored
+from fhirhub.store.records import Stored, missing
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -85,11 +85,6 @@ def not_modified(request: FhirRequest, stored: Stored) -> bool:
         return False
 
 
-def missing(type: str, id: str) -> NotFound:
-    """404 for a resource that is not there."""
-    return NotFound(Issue("not-found", f"There is no {type} with the id '{id}'."))
-
-
 def living(stored: Stored | None, type: str, id: str) -> Stored:
     """``stored`` when it is there; 404 or 410 when it is not."""
     if stored is None or stored.version == 0:
@@ -117,7 +112,7 @@ def answer_write(request: FhirRequest, stored: Stored, *, created: bool, changed
     headers["location" if created else "content-location"] = url
     status = 201 if created else 200
     returns = request.prefer.returns
-    if returns == "minimal":
+    if returns == "minimal" or (returns == "representation" and stored.content is None):
         return FhirResult(status, b"", headers)
     if returns == "OperationOutcome":
         done = "created" if created else "updated" if changed else "left as it was (nothing changed)"

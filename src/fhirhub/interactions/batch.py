@@ -13,6 +13,7 @@ from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.hub import Hub
 from fhirhub.interactions.bundles import bundle
 from fhirhub.interactions.entries import Answered, answered, failed, named, request_of
+from fhirhub.interactions.perform import perform
 from fhirhub.resource.bundle import Entry, plan
 
 log = logging.getLogger("fhirhub.interactions")
@@ -46,7 +47,7 @@ async def batch(
 async def _one(hub: Hub, whole: FhirRequest, entry: Entry) -> Answered:
     try:
         request = request_of(entry, whole)
-        return answered(request, await hub.dispatch[request.interaction](hub, request))
+        return answered(request, await perform(hub, request))
     except FhirError as error:
         return failed(error.status, named(error, entry.expression).issues)
     except Exception:  # noqa: BLE001  the other entries are done; theirs are answers the caller needs

@@ -62,6 +62,7 @@ def change(
     ``url`` is the service base that the caller used, ``base`` the version that ``document`` was computed from.
     """
     type = document["resourceType"]
+    document = hub.store.completed(document, base)
     if document.get("id") != id:
         rest = {name: value for name, value in document.items() if name != "id"}
         document = {"resourceType": type, "id": id, **rest}

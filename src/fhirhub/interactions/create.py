@@ -7,7 +7,7 @@ from fhirhub.hub import Hub
 from fhirhub.interactions.answers import answer_write
 from fhirhub.interactions.changes import Document, change, incoming, persistent, stored
 from fhirhub.interactions.criteria import Criteria, criteria_of_header, the_one
-from fhirhub.store.store import Session, Store
+from fhirhub.view.view import View
 
 
 async def create(hub: Hub, request: FhirRequest) -> FhirResult:
@@ -19,13 +19,11 @@ async def create(hub: Hub, request: FhirRequest) -> FhirResult:
     return await create_now(hub, request, document, hub.store)
 
 
-async def create_now(
-    hub: Hub, request: FhirRequest, document: Document, store: Store | Session
-) -> FhirResult:
+async def create_now(hub: Hub, request: FhirRequest, document: Document, view: View) -> FhirResult:
     """Write ``document`` under a new id."""
     new = change(hub, request.base, "POST", document, hub.new_id(), None)
-    (written,) = await store.write([new])
-    return answer_write(request, stored(new, written), created=True)
+    (written,) = await view.write([new])
+    return answer_write(request, view.echo(new, stored(new, written)), created=True)
 
 
 async def _unless_there(hub: Hub, request: FhirRequest, document: Document, criteria: Criteria) -> FhirResult:

@@ -13,7 +13,7 @@ from fhirhub.interactions.query import parameters
 from fhirhub.search.predicate import And
 from fhirhub.search.request import SearchRequest
 from fhirhub.store.records import Stored
-from fhirhub.store.store import Session, Store
+from fhirhub.view.view import View
 
 _IDENTIFIER = re.compile(r"identifier=[^|,\\&]+\|[^|,\\&]+")
 """One identifier with its system: two conditions of this form meet the same resources only if they are the same."""
@@ -30,6 +30,7 @@ class Criteria:
 
 def criteria_of(hub: Hub, type: str, given: Sequence[tuple[str, str]], base: str) -> Criteria:
     """The criteria ``given`` as search parameters; 412 when they select nothing in particular."""
+    hub.access.require("s", type)
     search = hub.parser.parse(type, given, bases=(base,))
     if search.where == And(()):
         text = f"The condition on {type} names no search parameter, so it would match everything."
@@ -54,12 +55,12 @@ def criteria_of_query(hub: Hub, type: str, query: str, base: str) -> Criteria:
     return criteria_of(hub, type, parameters(query.encode("utf-8")), base)
 
 
-async def matching(store: Store | Session, criteria: Criteria, limit: int) -> list[Stored]:
+async def matching(store: View, criteria: Criteria, limit: int) -> list[Stored]:
     """The resources that match, at most ``limit``."""
     return (await store.search(replace(criteria.search, count=limit))).matches
 
 
-async def the_one(store: Store | Session, criteria: Criteria) -> Stored | None:
+async def the_one(store: View, criteria: Criteria) -> Stored | None:
     """The one resource that matches, or None; 412 when there are several."""
     found = await matching(store, criteria, 2)
     if len(found) > 1:

@@ -9,7 +9,7 @@ from fhirhub.interactions.answers import check_if_match, etag, information
 from fhirhub.interactions.changes import is_alive, persistent, stale
 from fhirhub.interactions.criteria import Criteria, criteria_of, matching
 from fhirhub.store.records import Change, StaleBase, Stored
-from fhirhub.store.store import Session
+from fhirhub.view.view import View
 
 
 async def delete(hub: Hub, request: FhirRequest) -> FhirResult:
@@ -18,7 +18,7 @@ async def delete(hub: Hub, request: FhirRequest) -> FhirResult:
     assert type is not None and id is not None
 
     async def attempt() -> FhirResult:
-        base = await hub.store.read(type, id)
+        base = await hub.store.read(type, id, "d")
         check_if_match(request.headers, base)
         if base is None or not is_alive(base):
             return _deleted(request, [])
@@ -53,7 +53,7 @@ async def _delete_matches(hub: Hub, request: FhirRequest, criteria: Criteria) ->
     return _deleted(request, found)
 
 
-async def deletable(hub: Hub, session: Session, criteria: Criteria) -> list[Stored]:
+async def deletable(hub: Hub, session: View, criteria: Criteria) -> list[Stored]:
     """The matches of a conditional delete; 412 when they are more than the server deletes at once."""
     limit = hub.limits.deletes
     found = await matching(session, criteria, limit + 1)

@@ -49,11 +49,16 @@ class Answered:
         return orjson.dumps(entry)
 
 
+def interaction_of(entry: Entry) -> str:
+    """What ``entry`` would be as a request of its own."""
+    if entry.id is None and entry.interaction in _CONDITIONAL:
+        return f"conditional-{entry.interaction}"
+    return entry.interaction
+
+
 def request_of(entry: Entry, whole: FhirRequest) -> FhirRequest:
     """``entry`` as a request of its own, with the preferences and the base of the ``whole``."""
-    interaction = entry.interaction
-    if entry.id is None and interaction in _CONDITIONAL:
-        interaction = f"conditional-{interaction}"
+    interaction = interaction_of(entry)
     resource, content_type = entry.resource, "json"
     body = b""
     if resource is not None and interaction.endswith("patch"):

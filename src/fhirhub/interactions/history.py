@@ -10,10 +10,10 @@ from difflib import get_close_matches
 from fhirhub.errors import BadRequest, Issue
 from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.hub import Hub
-from fhirhub.interactions.answers import missing
 from fhirhub.interactions.bundles import Link, bundle, url_with, version_entry
 from fhirhub.interactions.shape import shaped
 from fhirhub.resource.meta import DAY, SECOND, microseconds
+from fhirhub.store.records import missing
 
 KNOWN = ("_since", "_at", "_count", "_cursor", "_format", "_pretty", "_summary", "_elements")
 DEFAULT_COUNT = 20

@@ -12,7 +12,7 @@ from fhirhub.resource import json
 from fhirhub.resource.patch import json_patch
 from fhirhub.resource.path_patch import fhirpath_patch
 from fhirhub.store.records import StaleBase, Stored
-from fhirhub.store.store import Session, Store
+from fhirhub.view.view import View
 
 
 async def patch(hub: Hub, request: FhirRequest) -> FhirResult:
@@ -21,7 +21,7 @@ async def patch(hub: Hub, request: FhirRequest) -> FhirResult:
     assert type is not None and id is not None
 
     async def attempt() -> FhirResult:
-        base = living(await hub.store.read(type, id), type, id)
+        base = living(await hub.store.read(type, id, "u"), type, id)
         return await _apply(hub, request, base, hub.store)
 
     return await persistent(hub, f"{type}/{id}", attempt)
@@ -42,16 +42,17 @@ async def _patch_match(hub: Hub, request: FhirRequest, criteria: Criteria) -> Fh
         return await _apply(hub, request, found, session)
 
 
-async def _apply(hub: Hub, request: FhirRequest, base: Stored, store: Store | Session) -> FhirResult:
+async def _apply(hub: Hub, request: FhirRequest, base: Stored, view: View) -> FhirResult:
     check_if_match(request.headers, base)
     document = patched(hub, json.parse(base.render()), request.content_type, request.body)
     check_valid(hub, document)
     new = change(hub, request.base, "PATCH", document, base.id, base)
     try:
-        (written,) = await store.write([new])
+        (written,) = await view.write([new])
     except StaleBase as error:
         raise stale(request, error) from error
-    return answer_write(request, stored(new, written), created=False, changed=written.changed)
+    shown = view.echo(new, stored(new, written))
+    return answer_write(request, shown, created=False, changed=written.changed)
 
 
 def patched(hub: Hub, document: Document, content_type: str, body: bytes) -> Document:

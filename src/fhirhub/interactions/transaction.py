@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 from fhirhub.errors import BadRequest, FhirError, Issue, NotFound, PreconditionFailed
 from fhirhub.exchange import FhirRequest, FhirResult
@@ -20,19 +20,29 @@ from fhirhub.interactions.bundles import bundle
 from fhirhub.interactions.changes import change, check_valid, is_alive, persistent, stored
 from fhirhub.interactions.criteria import Criteria, criteria_of_query, the_one
 from fhirhub.interactions.delete import deletable, deletion
-from fhirhub.interactions.entries import BREATH, Answered, answered, named, patch_of, request_of
+from fhirhub.interactions.entries import (
+    BREATH,
+    Answered,
+    answered,
+    interaction_of,
+    named,
+    patch_of,
+    request_of,
+)
 from fhirhub.interactions.patch import patched
+from fhirhub.interactions.perform import admit, perform
 from fhirhub.interactions.targets import misdirected
 from fhirhub.interactions.update import taken, target_id
 from fhirhub.resource import json
 from fhirhub.resource.bundle import Entry, Plan, overlaps, plan
 from fhirhub.resource.links import Found, Links
 from fhirhub.resource.meta import instant
-from fhirhub.search.request import SearchRequest
-from fhirhub.store.records import Change, Page, Stored, Written
-from fhirhub.store.store import Session, Store
+from fhirhub.store.records import Change, Stored, Written
+from fhirhub.view.view import View
 
 Name = tuple[str, str]
+ACTIONS = {"update": "u", "patch": "u", "delete": "d"}
+"""What the entries that change a present version do to it, in the letters of scopes."""
 REFERENCES_TOGETHER = 8
 """Conditional references that are looked up at a time."""
 
@@ -57,26 +67,6 @@ class Work:
     """Entry number -> what a conditional create found, so that it creates nothing."""
     changes: dict[int, list[Change]] = field(default_factory=dict)
     """Entry number -> its changes; most have one."""
-
-
-class View:
-    """The store as a session sees it, for the reads of a transaction; what is past is read from the store."""
-
-    def __init__(self, store: Store, session: Session) -> None:
-        self.secret, self.sealer = store.secret, store.sealer
-        self.vread, self.history = store.vread, store.history
-        self._session = session
-        self._turn = asyncio.Lock()
-
-    async def read(self, type: str, id: str) -> Stored | None:
-        """As :meth:`fhirhub.store.store.Store.read`."""
-        async with self._turn:
-            return await self._session.read(type, id)
-
-    async def search(self, search: SearchRequest) -> Page:
-        """As :meth:`fhirhub.store.store.Store.search`; a session has one connection, so one at a time."""
-        async with self._turn:
-            return await self._session.search(search)
 
 
 async def transaction(hub: Hub, request: FhirRequest, document: dict[str, Any]) -> FhirResult:
@@ -104,7 +94,7 @@ async def _attempt(hub: Hub, request: FhirRequest, document: dict[str, Any]) -> 
     locks = sorted({lock for criteria in work.conditions.values() for lock in criteria.locks})
     async with hub.store.exclusively(locks) as session:
         changes, written = await _carry_out(work, session)
-        within = replace(hub, store=cast(Store, View(hub.store, session)))
+        within = replace(hub, store=session)
         answers = {entry.index: await _read(within, request, entry) for entry in reads}
     return _response(work, changes, written, answers)
 
@@ -120,6 +110,7 @@ async def _look_through(work: Work) -> None:
             if entry.interaction == "operation" and entry.method == "POST":
                 text = f"POST {entry.url[:200]}: operations by POST are not served inside a transaction."
                 raise BadRequest(Issue("not-supported", text))
+            admit(hub.access, interaction_of(entry), entry.type, entry.operation)
             if entry.conditional is not None and entry.type is not None:
                 work.conditions[entry.index] = criteria_of_query(hub, entry.type, entry.conditional, base)
             if entry.resource is None or entry.method in ("GET", "HEAD"):
@@ -139,7 +130,7 @@ async def _look_through(work: Work) -> None:
                     work.references[text] = criteria_of_query(hub, type, query, base)
 
 
-async def _carry_out(work: Work, store: Store | Session) -> tuple[list[Change], list[Written]]:
+async def _carry_out(work: Work, store: View) -> tuple[list[Change], list[Written]]:
     targets = await _conditional_references(work, store)
     for entry in work.plan.entries:
         with _in(entry):
@@ -163,11 +154,11 @@ async def _carry_out(work: Work, store: Store | Session) -> tuple[list[Change], 
     return changes, await store.write(changes) if changes else []
 
 
-async def _conditional_references(work: Work, store: Store | Session) -> dict[str, str]:
+async def _conditional_references(work: Work, store: View) -> dict[str, str]:
     """Conditional reference -> ``Type/id``; 412 unless exactly one resource matches."""
     targets = {}
     # A session has one connection; the store has several, and answers several questions at a time.
-    step = REFERENCES_TOGETHER if isinstance(store, Store) else 1
+    step = 1 if store.is_session else REFERENCES_TOGETHER
     texts = list(work.references)
     for start in range(0, len(texts), step):
         some = texts[start : start + step]
@@ -180,11 +171,10 @@ async def _conditional_references(work: Work, store: Store | Session) -> dict[st
     return targets
 
 
-async def _meet_condition(work: Work, entry: Entry, store: Store | Session) -> None:
+async def _meet_condition(work: Work, entry: Entry, store: View) -> None:
     """Give a conditional entry the id of what it writes to."""
     criteria = work.conditions[entry.index]
     if entry.interaction == "delete":
-        assert not isinstance(store, Store)
         work.doomed[entry.index] = await deletable(work.hub, store, criteria)
         return
     found = await the_one(store, criteria)
@@ -201,24 +191,23 @@ async def _meet_condition(work: Work, entry: Entry, store: Store | Session) -> N
         assert entry.resource is not None
         entry.id = target_id(entry.resource, found)
         if found is None and entry.id is not None:
-            (found,) = await store.read_many([(criteria.search.type, entry.id)])
+            (found,) = await store.read_many([(criteria.search.type, entry.id)], "u")
             if is_alive(found):
                 raise taken(entry.resource, criteria)
         entry.id = entry.id or work.hub.new_id()
     work.bases[criteria.search.type, entry.id] = found
 
 
-async def _read_bases(work: Work, store: Store | Session) -> None:
-    names = [
-        (entry.type, entry.id)
-        for entry in work.plan.entries
-        if entry.interaction in ("update", "patch", "delete")
-        and entry.type is not None
-        and entry.id is not None
-        and (entry.type, entry.id) not in work.bases
-    ]
-    if names:
-        work.bases |= dict(zip(names, await store.read_many(names), strict=True))
+async def _read_bases(work: Work, store: View) -> None:
+    wanted: dict[str, list[Name]] = {}
+    for entry in work.plan.entries:
+        action = ACTIONS.get(entry.interaction)
+        if action is not None and entry.type is not None and entry.id is not None:
+            name = (entry.type, entry.id)
+            if name not in work.bases:
+                wanted.setdefault(action, []).append(name)
+    for action, names in wanted.items():
+        work.bases |= dict(zip(names, await store.read_many(names, action), strict=True))
 
 
 def _changes(work: Work, entry: Entry) -> list[Change]:
@@ -251,7 +240,7 @@ def _changes(work: Work, entry: Entry) -> list[Change]:
 async def _read(hub: Hub, whole: FhirRequest, entry: Entry) -> Answered:
     with _in(entry):
         request = request_of(entry, whole)
-        return answered(request, await hub.dispatch[request.interaction](hub, request))
+        return answered(request, await perform(hub, request))
 
 
 def _response(
@@ -275,7 +264,8 @@ def _answer_write(work: Work, entry: Entry, made: Change, written: Written) -> A
         return Answered(204, None, etag(written.version), instant(written.updated))
     if work.request.prefer.returns != "minimal":
         result = "created" if written.created else "updated" if written.changed else "left as it was"
-        return _answer_stored(work, stored(made, written), 201 if written.created else 200, result)
+        shown = work.hub.store.echo(made, stored(made, written))
+        return _answer_stored(work, shown, 201 if written.created else 200, result)
     location = f"{written.type}/{written.id}/_history/{written.version}"
     return Answered(
         201 if written.created else 200, location, etag(written.version), instant(written.updated)
@@ -291,7 +281,7 @@ def _answer_stored(work: Work, found: Stored, status: int, result: str) -> Answe
         etag(found.version),
         instant(found.updated),
     )
-    if returns == "representation":
+    if returns == "representation" and found.content is not None:
         answer.resource = found.render()
     elif returns == "OperationOutcome":
         answer.outcome = information(f"{found.type}/{found.id} {result}: version {found.version}.")

@@ -18,7 +18,7 @@ from fhirhub.interactions.changes import (
 )
 from fhirhub.interactions.criteria import Criteria, criteria_of, the_one
 from fhirhub.store.records import StaleBase, Stored
-from fhirhub.store.store import Session, Store
+from fhirhub.view.view import View
 
 
 async def update(hub: Hub, request: FhirRequest) -> FhirResult:
@@ -29,22 +29,23 @@ async def update(hub: Hub, request: FhirRequest) -> FhirResult:
     check_id(document, type, id)
 
     async def attempt() -> FhirResult:
-        return await replace_with(hub, request, document, await hub.store.read(type, id), hub.store)
+        return await replace_with(hub, request, document, await hub.store.read(type, id, "u"), hub.store)
 
     return await persistent(hub, f"{type}/{id}", attempt)
 
 
 async def replace_with(
-    hub: Hub, request: FhirRequest, document: Document, base: Stored | None, store: Store | Session
+    hub: Hub, request: FhirRequest, document: Document, base: Stored | None, view: View
 ) -> FhirResult:
     """Write ``document`` (which has its id) over ``base``, when If-Match lets it."""
     check_if_match(request.headers, base)
     new = change(hub, request.base, "PUT", document, document["id"], base)
     try:
-        (written,) = await store.write([new])
+        (written,) = await view.write([new])
     except StaleBase as error:
         raise stale(request, error) from error
-    return answer_write(request, stored(new, written), created=written.created, changed=written.changed)
+    shown = view.echo(new, stored(new, written))
+    return answer_write(request, shown, created=written.created, changed=written.changed)
 
 
 async def conditional_update(hub: Hub, request: FhirRequest) -> FhirResult:
@@ -60,7 +61,7 @@ async def _update_match(hub: Hub, request: FhirRequest, document: Document, crit
         found = await the_one(session, criteria)
         id = target_id(document, found)
         if found is None:
-            (found,) = await session.read_many([(document["resourceType"], id)]) if id else (None,)
+            (found,) = await session.read_many([(document["resourceType"], id)], "u") if id else (None,)
             if is_alive(found):
                 raise taken(document, criteria)
         return await replace_with(hub, request, {**document, "id": id or hub.new_id()}, found, session)

@@ -83,7 +83,7 @@ async def history(
     Times are in microseconds since 1970 UTC. ``at`` (first, last) keeps the versions that were current at some
     time in the interval: those made inside it, and the one in force when it began.
     """
-    purpose = f"history {list(among) if len(among) < 3 else 'system'} {id_}"
+    purpose = f"history {list(among)} {id_}"
     place = (END, END, LAST_VERSION) if cursor is None else tuple(sealer.open(cursor, purpose))
     if at is not None:
         place = min(place, (at[1], END, LAST_VERSION))

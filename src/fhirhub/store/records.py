@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from fhirhub.errors import Conflict, FhirError, Issue
+from fhirhub.errors import Conflict, FhirError, Issue, NotFound
 from fhirhub.resource.meta import splice
 from fhirhub.search.rows import Rows
 
@@ -103,6 +103,11 @@ class Dangling(FhirError):
 
 class Referenced(Conflict):
     """409: what is to be deleted is referred to by others."""
+
+
+def missing(type_: str, id_: str) -> NotFound:
+    """404 for a resource that is not there, or that the caller may not see."""
+    return NotFound(Issue("not-found", f"There is no {type_} with the id '{id_}'."))
 
 
 def missing_reference(type_: str, id_: str, label: str = "") -> Issue:

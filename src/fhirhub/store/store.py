@@ -10,6 +10,7 @@ from typing import Any
 
 from fhirhub.definitions.tables import Definitions
 from fhirhub.errors import FhirError
+from fhirhub.search.predicate import Predicate
 from fhirhub.search.request import SearchRequest
 from fhirhub.store.cursor import Sealer
 from fhirhub.store.deferred import Deferred
@@ -24,6 +25,7 @@ from fhirhub.store.resolve import Resolver, RidSource
 from fhirhub.store.search import Searcher
 from fhirhub.store.statistics import Statistics
 from fhirhub.store.transact import Lesson, Writer
+from fhirhub.store.visible import visible
 
 SECRETS = ("hash", "seal")
 """Names of the secrets of a store: one keys the hashes of the index, one seals cursors."""
@@ -60,6 +62,10 @@ class Session:
     async def read_many(self, wanted: Sequence[tuple[str, str]]) -> list[Stored | None]:
         """The current versions of many, in the order asked for."""
         return await read_many(self._connection.fetch, self._store.definitions.type_number, wanted)
+
+    async def visible(self, within: Predicate, type_: str, ids: Sequence[str]) -> dict[str, Stored]:
+        """Those of ``ids`` that are there and fulfil ``within``, by id."""
+        return await visible(self._store.searcher, within, type_, ids, self._connection.fetch, keep=False)
 
     async def search(self, request: SearchRequest) -> Page:
         """One page of a search, with what this session has written."""
@@ -140,6 +146,10 @@ class Store:
         """The current versions of many, in the order asked for."""
         return await read_many(self._lanes["search"].fetch, self.definitions.type_number, wanted)
 
+    async def visible(self, within: Predicate, type_: str, ids: Sequence[str]) -> dict[str, Stored]:
+        """Those of ``ids`` that are there and fulfil ``within``, by id."""
+        return await visible(self.searcher, within, type_, ids, self._lanes["search"].fetch, keep=True)
+
     async def vread(self, type_: str, id_: str, version: int) -> Stored | None:
         """One version of a resource."""
         if not 0 < version < 1 << 31:
@@ -169,16 +179,15 @@ class Store:
 
     async def history(
         self,
-        type_: str | None,
+        types: Sequence[str],
         id_: str | None,
         since: int | None,
         at: tuple[int, int] | None,
         count: int,
         cursor: str | None,
     ) -> HistoryPage:
-        """One page of a history, newest first; times in microseconds since 1970 UTC."""
-        numbers = self.definitions.type_number
-        among = [numbers[type_]] if type_ else list(numbers.values())
+        """One page of the history of ``types``, newest first; times in microseconds since 1970 UTC."""
+        among = [self.definitions.type_number[each] for each in types]
         return await history(
             self._lanes["search"].fetch, self.sealer, self.definitions.resource_types, among=among, id_=id_,
             since=since, at=at, count=count, cursor=cursor,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
+from fhirhub.auth.access import OPEN
 from fhirhub.errors import FhirError, PreconditionFailed
 from fhirhub.exchange import FhirRequest, Preferences
 from fhirhub.hub import Hub
@@ -17,9 +18,11 @@ from fhirhub.interactions.transaction import transaction
 from fhirhub.jobs.load.cut import problem
 from fhirhub.jobs.load.items import Deferred, Item, Name, Result
 from fhirhub.resource import json
+from fhirhub.search.request import SearchRequest
 from fhirhub.store import journal
-from fhirhub.store.records import Change, Dangling, Page, Written, missing_reference
+from fhirhub.store.records import Change, Dangling, Page, missing_reference
 from fhirhub.store.store import Session, Store
+from fhirhub.view.view import View
 
 MEMORY = 50_000
 """Conditional references whose answers are remembered."""
@@ -49,32 +52,25 @@ class Known:
         self._pages.clear()
 
 
-class Within:
+class Within(View):
     """The store as seen inside one session: what interactions do through it commits with the session."""
 
-    def __init__(self, store: Store, session: Session, known: Known) -> None:
-        self.secret, self.sealer, self.definitions = store.secret, store.sealer, store.definitions
-        self.vread, self.history = store.vread, store.history
-        self.read, self.read_many = session.read, session.read_many
-        self._session, self._known = session, known
-        self.written: list[Written] = []
+    def __init__(self, hub: Hub, store: Store, session: Session, known: Known) -> None:
+        super().__init__(store, OPEN, hub.extractor, session=session)
+        self._held, self._known = session, known
 
-    async def search(self, request: Any) -> Page:
+    async def search(self, request: SearchRequest) -> Page:
         """One page; an answer that found its one resource is remembered."""
         page = self._known.get(request)
         if page is None:
-            page = await self._session.search(request)
+            page = await super().search(request)
             self._known.keep(request, page)
         return page
 
-    async def write(self, changes: Sequence[Change]) -> list[Written]:
-        """All of ``changes``, with the session."""
-        return await self._session.write(changes)
-
     @asynccontextmanager
-    async def exclusively(self, locks: Sequence[str]) -> Any:
+    async def exclusively(self, locks: Sequence[str]) -> AsyncIterator[View]:
         """The session itself; ``locks`` are held until it ends."""
-        await journal.hold(self._session, locks)
+        await journal.hold(self._held, locks)
         yield self
 
 
@@ -95,10 +91,11 @@ class _Batch:
 
 
 class Committer:
-    """Writes items. ``hub`` is that of the process; ``base`` the address under which this server is known."""
+    """Writes items to ``store``. ``base`` is the address under which this server is known."""
 
-    def __init__(self, hub: Hub, base: str) -> None:
+    def __init__(self, hub: Hub, store: Store, base: str) -> None:
         self._hub = hub
+        self._store = store
         self._base = base
         self.known = Known()
 
@@ -108,14 +105,14 @@ class Committer:
         What refers to something that is not there is deferred, what the store refuses is a problem; both leave
         the others alone. Raises what makes the transaction as a whole fail (StaleBase, a lost connection …).
         """
-        store = self._hub.store
+        store = self._store
         units = sorted({item.unit for item in items})
         async with store.exclusively([journal.lock(unit) for unit in units]) as session:
             states = await journal.read_within(session, units)
             items = [
                 item for item in items if item.unit not in states or item.number in states[item.unit].open
             ]
-            batch = _Batch(Within(store, session, self.known), session)
+            batch = _Batch(Within(self._hub, store, session, self.known), session)
             await self._resources(batch, [item for item in items if item.form == "resource"])
             for item in items:
                 if item.form == "transaction":
@@ -213,7 +210,7 @@ class Committer:
     async def _transaction(self, batch: _Batch, item: Item) -> None:
         # Links are written into the document, so that it serves one attempt only.
         document, item.document = item.document or json.parse(item.body), None
-        hub = replace(self._hub, store=cast(Store, batch.within))
+        hub = replace(self._hub, store=batch.within)
         whole, by_entry = await problems(hub, document)
         issues = [*whole, *(issue for number in sorted(by_entry) for issue in by_entry[number])]
         if issues:

@@ -18,6 +18,7 @@ from typing import cast
 import asyncpg
 import uvloop
 
+from fhirhub.auth.access import OPEN
 from fhirhub.capability import load as load_capability
 from fhirhub.definitions.tables import Definitions
 from fhirhub.definitions.tables import load as load_definitions
@@ -35,6 +36,7 @@ from fhirhub.search.registry import Registry
 from fhirhub.store import journal
 from fhirhub.store.store import Store
 from fhirhub.validation.validator import Validator
+from fhirhub.view.view import View
 
 AT_ONCE = 2
 """Tasks in hand, so that one can be read and checked while the database writes another."""
@@ -51,12 +53,13 @@ def make_hub(definitions: Definitions, store: Store | None) -> Hub:
     """What the interactions need, without the server around it. A dry run has no store and no secret."""
     registry = Registry(definitions)
     secret = store.secret if store else b"dry run"
+    extractor = Extractor(definitions, secret, registry)
     return Hub(
         definitions=definitions,
         capability=load_capability(folder("capability")),
-        store=cast(Store, store),
+        store=View(store, OPEN, extractor) if store else cast(View, None),
         validator=Validator(definitions),
-        extractor=Extractor(definitions, secret, registry),
+        extractor=extractor,
         parser=SearchParser(definitions, secret, registry),
         limits=Limits(_NO_LIMIT, _NO_LIMIT, _NO_LIMIT, _NO_LIMIT),
         clock=clock,
@@ -73,7 +76,7 @@ class Worker:
         self._store = store
         self._hub = make_hub(definitions, store)
         self._cutter = Cutter(definitions, new_id)
-        self._committer = Committer(self._hub, order.base)
+        self._committer = Committer(self._hub, cast(Store, store), order.base)
 
     async def do(self, task: Task) -> Result:
         """Take in one task; what is wrong with its items is in the result."""

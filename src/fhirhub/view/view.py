@@ -1,0 +1,224 @@
+"""The store as one caller may see it: the only store that a handler is given.
+
+Every row that leaves it, and every row a write touches, has passed the caller's Sight. What is hidden behaves like
+what is not there. (https://hl7.org/fhir/R4/security.html#binary and docs/access.md)
+"""
+
+from __future__ import annotations
+
+from asyncio import Lock
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+from fhirhub.auth.access import Access
+from fhirhub.errors import Forbidden, Issue
+from fhirhub.resource import json
+from fhirhub.search.extract import Extractor
+from fhirhub.search.match import Subject
+from fhirhub.search.narrowing import narrowed
+from fhirhub.search.predicate import Predicate
+from fhirhub.search.request import SearchRequest
+from fhirhub.search.sight import ALL, Sight
+from fhirhub.store.records import Change, HistoryPage, Page, Referenced, Stored, Written
+from fhirhub.store.store import Session, Store
+from fhirhub.view.images import fits, redacted
+from fhirhub.view.writing import WriteRules
+
+Name = tuple[str, str]
+"""(type, id) of a resource."""
+
+
+class BoundSealer:
+    """Seals for one holder: what it seals opens for no other."""
+
+    def __init__(self, store: Store, holder: str) -> None:
+        self._sealer = store.sealer
+        self._holder = f" {holder}" if holder else ""
+
+    def seal(self, value: Any, purpose: str) -> str:
+        """As :meth:`fhirhub.store.cursor.Sealer.seal`."""
+        return self._sealer.seal(value, purpose + self._holder)
+
+    def open(self, text: str, purpose: str) -> Any:
+        """As :meth:`fhirhub.store.cursor.Sealer.open`."""
+        return self._sealer.open(text, purpose + self._holder)
+
+
+class View:
+    """Resources as far as ``access`` lets them be seen; ``base`` is the service base that the caller used."""
+
+    def __init__(
+        self,
+        store: Store,
+        access: Access,
+        extractor: Extractor,
+        base: str = "",
+        session: Session | None = None,
+    ) -> None:
+        self._store = store
+        self._session = session
+        self._source: Store | Session = session or store
+        # A session has one connection, so it answers one question at a time.
+        self._turn: AbstractAsyncContextManager[Any] = Lock() if session else nullcontext()
+        self._extractor = extractor
+        self._base = base
+        self.access = access
+        self.sealer = BoundSealer(store, access.sight.holder)
+        self._rules = WriteRules(access, self._find)
+
+    def seen_by(self, access: Access, base: str) -> View:
+        """The same store as another caller may see it."""
+        return View(self._store, access, self._extractor, base)
+
+    @property
+    def sight(self) -> Sight:
+        """What the caller may reach."""
+        return self.access.sight
+
+    @property
+    def is_session(self) -> bool:
+        """Whether everything here happens in one database transaction, on one connection."""
+        return self._session is not None
+
+    @asynccontextmanager
+    async def exclusively(self, locks: Sequence[str]) -> AsyncIterator[View]:
+        """This view inside one database transaction (:meth:`fhirhub.store.store.Store.exclusively`)."""
+        async with self._store.exclusively(locks) as session:
+            yield View(self._store, self.access, self._extractor, self._base, session)
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    async def read(self, type: str, id: str, action: str = "r") -> Stored | None:
+        """The current version as far as ``action`` may touch it; None for what is absent, and for what is hidden.
+
+        To be shown for ``r``; for other actions it is the whole resource, and must not leave.
+        """
+        if self.sight.is_open(action, type):
+            async with self._turn:
+                return await self._source.read(type, id)
+        return (await self._visible(action, type, [id])).get(id)
+
+    async def read_many(self, names: Sequence[Name], action: str = "r") -> list[Stored | None]:
+        """As :meth:`read`, for many, in the order asked for."""
+        if all(self.sight.is_open(action, type) for type, _ in names):
+            async with self._turn:
+                return await self._source.read_many(names)
+        found: dict[Name, Stored] = {}
+        for type, ids in _by_type(names).items():
+            seen = await self._visible(action, type, ids)
+            found |= {(type, id): stored for id, stored in seen.items()}
+        return [found.get(name) for name in names]
+
+    async def vread(self, type: str, id: str, version: int) -> Stored | None:
+        """One version, when both the present one and that one may be seen."""
+        if self.sight.is_open("r", type):
+            return await self._store.vread(type, id, version)
+        if not await self._visible("r", type, [id]):
+            return None
+        stored = await self._store.vread(type, id, version)
+        return self._shown(stored) if stored is not None and self._was_visible(stored) else None
+
+    async def history(
+        self,
+        type: str | None,
+        id: str | None,
+        since: int | None,
+        at: tuple[int, int] | None,
+        count: int,
+        cursor: str | None,
+    ) -> HistoryPage:
+        """One page of a history. That of many resources is for those who may see all of a type."""
+        sight = self.sight
+        if type is not None and id is not None and not sight.is_open("r", type):
+            if not await self._visible("r", type, [id]):
+                return HistoryPage()
+            page = await self._store.history([type], id, since, at, count, cursor)
+            page.versions = [self._shown(each) for each in page.versions if self._was_visible(each)]
+            return page
+        among = self._store.definitions.resource_types if type is None else (type,)
+        if id is None:
+            among = tuple(each for each in among if sight.is_open("s", each))
+            if not among:
+                text = "The history of many resources is for those who may see every resource of a type."
+                raise Forbidden(Issue("forbidden", text))
+        return await self._store.history(among, id, since, at, count, cursor)
+
+    async def search(self, request: SearchRequest) -> Page:
+        """One page of a search; nothing that is hidden is found, counted, followed or included."""
+        asked = narrowed(request, self.sight, self._store.definitions, self.access.require)
+        async with self._turn:
+            page = await self._source.search(asked)
+        if self.sight.hidden:
+            page.matches = [self._shown(each) for each in page.matches]
+            page.included = [self._shown(each) for each in page.included]
+        return page
+
+    async def latest(self, request: SearchRequest, each: int) -> list[Stored]:
+        """The last ``each`` matches of every code (:func:`fhirhub.store.latest.latest`)."""
+        asked = narrowed(request, self.sight, self._store.definitions, self.access.require)
+        return [self._shown(found) for found in await self._store.latest(asked, each)]
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    async def write(self, changes: Sequence[Change]) -> list[Written]:
+        """All of ``changes`` or none. Raises Forbidden for an image, before or after, that is out of reach."""
+        if self.sight.everything:
+            async with self._turn:
+                return await self._source.write(changes)
+        await self._rules.check(changes)
+        try:
+            async with self._turn:
+                return await self._source.write(changes)
+        except Referenced as error:
+            # Who refers to it may be hidden.
+            text = "The resource cannot be deleted: others refer to it."
+            raise Referenced([replace(issue, text=text) for issue in error.issues]) from None
+
+    def completed(self, document: dict[str, Any], base: Stored | None) -> dict[str, Any]:
+        """``document``, which is to replace ``base``, with the elements of it that the caller cannot see."""
+        return self._rules.completed(document, base)
+
+    def echo(self, change: Change, stored: Stored) -> Stored:
+        """``stored``, which ``change`` left, as it may be shown; without content when it may not."""
+        type = stored.type
+        if self.sight.is_open("r", type):
+            return stored
+        rows = change.rows
+        within = self.sight.of("r", type)
+        if rows is None or not fits(within, Subject(type, stored.id, stored.updated, rows)):
+            return replace(stored, content=None)
+        return self._shown(stored)
+
+    # -- seeing ------------------------------------------------------------------------------------------------
+
+    async def _find(self, within: Predicate, type: str, ids: Sequence[str]) -> dict[str, Stored]:
+        async with self._turn:
+            return await self._source.visible(within, type, ids)
+
+    async def _visible(self, action: str, type: str, ids: Sequence[str]) -> dict[str, Stored]:
+        found = await self._find(self.sight.of(action, type), type, ids)
+        if action != "r":
+            return found
+        return {id: self._shown(stored) for id, stored in found.items()}
+
+    def _was_visible(self, stored: Stored) -> bool:
+        """Whether this version by itself is within reach; one that only says that it was deleted is."""
+        within = self.sight.of("r", stored.type)
+        if stored.deleted or within == ALL:
+            return True
+        rows = self._extractor.rows(json.parse(stored.render()), (self._base,))
+        return fits(within, Subject(stored.type, stored.id, stored.updated, rows))
+
+    def _shown(self, stored: Stored) -> Stored:
+        """``stored`` without the elements that are hidden from the caller, and labelled as such."""
+        hidden = self.sight.hidden.get(stored.type)
+        return stored if not hidden or stored.content is None else redacted(stored, hidden)
+
+
+def _by_type(names: Iterable[Name]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for type, id in names:
+        found.setdefault(type, []).append(id)
+    return found

@@ -1,0 +1,125 @@
+"""What a caller's writes must keep to: the image before, the image after, and what the new one refers to."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from fhirhub.auth.access import Access
+from fhirhub.errors import Forbidden, Issue
+from fhirhub.resource import json
+from fhirhub.search.match import Subject
+from fhirhub.search.predicate import Predicate
+from fhirhub.search.sight import ALL
+from fhirhub.store.records import Change, Dangling, Stored, missing, missing_reference
+from fhirhub.view.images import completed, fits, spellings
+
+Find = Callable[[Predicate, str, Sequence[str]], Awaitable[dict[str, Stored]]]
+"""(condition, type, ids): those that are there and fulfil it, by id."""
+ACTIONS = {"POST": "c", "PUT": "u", "PATCH": "u", "DELETE": "d"}
+"""What each verb that makes a version is in the words of scopes."""
+_IDENTITY = frozenset({"resourceType", "id", "meta"})
+
+
+class WriteRules:
+    """The rules of one caller; ``find`` looks things up where the write will happen."""
+
+    def __init__(self, access: Access, find: Find) -> None:
+        self._access = access
+        self._sight = access.sight
+        self._find = find
+
+    def completed(self, document: dict[str, Any], base: Stored | None) -> dict[str, Any]:
+        """``document``, which is to replace ``base``, with the elements of it that the caller cannot see.
+
+        Raises Forbidden when it brings such elements itself.
+        """
+        type = document["resourceType"]
+        hidden = self._sight.hidden.get(type)
+        if not hidden:
+            return document
+        for name in spellings(hidden):
+            if name in document:
+                text = f"{type}.{name} is hidden from you, so you cannot write it; leave it out."
+                raise Forbidden(Issue("forbidden", text, f"{type}.{name}"))
+        return completed(document, base, hidden) if base is not None and not base.deleted else document
+
+    async def check(self, changes: Sequence[Change]) -> None:
+        """Raise what is wrong with the first of ``changes`` that is out of reach."""
+        for change in changes:
+            self._check_after(change)
+        await self._check_before(changes)
+        await self._check_references(changes)
+
+    def _check_after(self, change: Change) -> None:
+        """The new image, and the right to the action at all."""
+        action, type = ACTIONS[change.method], change.type
+        self._access.require(action, type)
+        within = self._sight.of(action, type)
+        absent = change.base is None or change.base.deleted or not change.base.version
+        if absent and action != "c" and within != ALL:
+            # Whoever sees only a part may not choose ids: what is hidden and what is absent would be told apart.
+            raise missing(type, change.id)
+        if change.document is None:
+            return
+        if change.method == "PATCH" and type in self._sight.hidden:
+            text = f"Elements of {type} are hidden from you, so it cannot be patched; use an update."
+            raise Forbidden(Issue("forbidden", text, change.label or type))
+        if within != ALL:
+            assert change.rows is not None
+            if not fits(within, Subject(type, change.id, 0, change.rows)):
+                text = (
+                    f"This {type} would be outside of what you may write: it has to belong to the patient, and to"
+                    " fulfil the conditions, that your access is for."
+                )
+                raise Forbidden(Issue("forbidden", text, change.label or type))
+        if not absent and type in self._sight.writable:
+            self._check_elements(change, self._sight.writable[type])
+
+    def _check_elements(self, change: Change, writable: frozenset[str]) -> None:
+        """Only elements that the caller may write differ from the base."""
+        assert change.base is not None and change.document is not None
+        before = json.parse((change.base.content or "{}").encode())
+        after = {name: value for name, value in change.document.items() if name not in _IDENTITY}
+        allowed = spellings(writable)
+        for name in sorted({*before, *after} - allowed):
+            if json.dumps(before.get(name)) != json.dumps(after.get(name)):
+                text = f"You may change only {', '.join(sorted(writable))} of a {change.type}, not {name}."
+                raise Forbidden(Issue("forbidden", text, f"{change.type}.{name.removeprefix('_')}"))
+
+    async def _check_before(self, changes: Sequence[Change]) -> None:
+        """The present image: visible for this very action, not only for the one it was found by."""
+        wanted: dict[tuple[str, str], list[Change]] = {}
+        for change in changes:
+            action = ACTIONS[change.method]
+            if action != "c" and self._sight.of(action, change.type) != ALL:
+                wanted.setdefault((action, change.type), []).append(change)
+        for (action, type), some in wanted.items():
+            found = await self._find(self._sight.of(action, type), type, [each.id for each in some])
+            for change in some:
+                if change.id not in found:
+                    scope = self._access.scope_for(action, type)
+                    text = f"You may not change {type}/{change.id}; that needs {scope} for it."
+                    raise Forbidden(Issue("forbidden", text, change.label or None))
+
+    async def _check_references(self, changes: Sequence[Change]) -> None:
+        """References to what is hidden are answered as references to what is absent."""
+        own = {(change.type, change.id) for change in changes}
+        wanted: dict[str, dict[str, str]] = {}
+        for change in changes:
+            if change.rows is None:
+                continue
+            before = (change.base.content if change.base is not None else None) or ""
+            for _, type, id in change.rows.references:
+                if (
+                    (type, id) not in own
+                    and self._sight.knows(type) != ALL
+                    and f'"{type}/{id}"' not in before
+                ):
+                    wanted.setdefault(type, {})[id] = change.label
+        problems = []
+        for type, labels in wanted.items():
+            found = await self._find(self._sight.knows(type), type, list(labels))
+            problems += [missing_reference(type, id, at) for id, at in labels.items() if id not in found]
+        if problems:
+            raise Dangling(problems)
