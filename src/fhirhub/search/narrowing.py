@@ -57,9 +57,7 @@ def narrowed(
     for sort in request.sort:
         _check_sort(sort, types, sight, definitions)
     includes = tuple(found for each in request.includes if (found := _include(each, sight, definitions)))
-    return replace(
-        request, where=where, includes=includes, holder=sight.holder, within=sight.anywhere
-    )
+    return replace(request, where=where, includes=includes, holder=sight.holder, within=sight.anywhere)
 
 
 def _operands(
@@ -135,7 +133,9 @@ def touches(parameter: SearchParameter, hidden: frozenset[str]) -> bool:
 
 def _forbidden(type: str, how: str) -> Forbidden:
     return Forbidden(
-        Issue("forbidden", f"{type} cannot be searched {how}: it stands on elements that are hidden from you.")
+        Issue(
+            "forbidden", f"{type} cannot be searched {how}: it stands on elements that are hidden from you."
+        )
     )
 
 

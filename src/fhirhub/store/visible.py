@@ -25,7 +25,9 @@ async def visible(
     """Those of ``type``/``ids`` that are there and fulfil ``within``, by id. ``keep``: see :class:`Resolver`."""
     asked = await condition(searcher, within, (type,), fetch, keep=keep)
     rt = searcher.definitions.type_number[type]
-    sql, values = completed(searcher, asked, BY_ID, [rt, list(ids)], Candidate("r", rt, False, is_resource=True))
+    sql, values = completed(
+        searcher, asked, BY_ID, [rt, list(ids)], Candidate("r", rt, False, is_resource=True)
+    )
     found = (stored(type, row["id"], row) for row in await fetch(sql, *values))
     return {each.id: each for each in found if each is not None}
 
