@@ -95,7 +95,9 @@ def checked(username: str, role: str, fhir_user: str | None) -> str:
         text = f"The role {role} needs the resource that stands for the person: {types[0]}/ID as fhirUser."
         raise BadRequest(Issue("required", text, "fhirUser"))
     if role != "patient" and fhir_user is not None and fhir_user.startswith("Patient/"):
-        text = f"fhirUser {fhir_user}: only the role patient is a Patient; {role} takes Practitioner/ID or none."
+        text = (
+            f"fhirUser {fhir_user}: only the role patient is a Patient; {role} takes Practitioner/ID or none."
+        )
         raise BadRequest(Issue("value", text, "fhirUser"))
     return name
 

@@ -133,9 +133,7 @@ class Sessions:
         now = self._clock()
         async with self._lane.use() as connection, connection.raw.transaction():
             for key, (free, first, longest) in keys.items():
-                done = await connection.fetch(
-                    _CHARGE, key, now, free, first * SECOND, longest * SECOND, KEPT
-                )
+                done = await connection.fetch(_CHARGE, key, now, free, first * SECOND, longest * SECOND, KEPT)
                 if not done:
                     locked = await connection.fetch("select locked_until from attempt where key = $1", key)
                     return max(1, -(-(locked[0]["locked_until"] - now) // SECOND)) if locked else 1
@@ -144,7 +142,9 @@ class Sessions:
     async def acquit(self, forget: str, refund: str) -> None:
         """The attempt was good: forget the failures of one key, take the one counted for the other back."""
         async with self._lane.use() as connection:
-            await connection.fetch("delete from attempt where key = $1 or last < $2", forget, self._clock() - KEPT)
+            await connection.fetch(
+                "delete from attempt where key = $1 or last < $2", forget, self._clock() - KEPT
+            )
             await connection.fetch(
                 "update attempt set failed = greatest(failed - 1, 0), locked_until = 0 where key = $1", refund
             )
