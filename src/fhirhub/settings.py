@@ -124,10 +124,20 @@ class Settings:
         secret=True,
     )
     no_auth: bool = _var(False, _switch, "Open everything to everyone, for tests; loopback only.")
+    session_idle: float = _var(900.0, _seconds, "Seconds after which an idle browser is signed out.")
+    session_absolute: float = _var(
+        43_200.0, _seconds, "Seconds after which a browser is signed out however busy it is."
+    )
     cors_origins: tuple[str, ...] = _var(
         ("loopback",),
         _words,
         "Origins that browsers may call from; loopback = pages of this machine, * = all.",
+    )
+    registration: bool = _var(False, _switch, "Let apps register themselves at /auth/register (RFC 7591).")
+    practice_name: str = _var("fhirhub practice", str, "The name by which patients and apps know the practice.")
+    practice_url: str | None = _var(None, _url, "The practice's web site; its brand in app lists is named by it.")
+    practice_logo: str | None = _var(
+        None, _url, "https address of the practice's logo (SVG, or PNG of 1024x1024) for app lists."
     )
 
     referential_integrity: bool = _var(True, _switch, "Refuse references to what is not on this server.")
@@ -137,6 +147,20 @@ class Settings:
         512, _natural, "Requests one worker handles at a time; more are answered 503 with Retry-After."
     )
     request_timeout: float = _var(60.0, _seconds, "Seconds a request may take.")
+    search_timeout: float = _var(
+        30.0, _seconds, "Seconds that one statement of a search may take in the database; 0 = no limit."
+    )
+    search_cost: int = _var(
+        5_000_000,
+        _natural,
+        "Index entries that one search may be expected to look at, before it is refused; 0 = no limit.",
+    )
+    budget: int = _var(
+        0,
+        _natural,
+        "What one caller may spend in a minute: a read costs 1, a search 1 for each 1,000 index entries more;"
+        " 0 = no limit.",
+    )
     drain_timeout: float = _var(20.0, _seconds, "Seconds that requests in hand get when the server stops.")
     pool_size: int = _var(8, _natural, "Database connections of one worker.")
     default_count: int = _var(20, _natural, "Entries of a page when _count is not given.")
