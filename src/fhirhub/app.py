@@ -31,6 +31,7 @@ from fhirhub.search.extract import Extractor
 from fhirhub.search.parse import SearchParser
 from fhirhub.search.registry import Registry
 from fhirhub.settings import Settings, SettingsError
+from fhirhub.store.cost import Guard
 from fhirhub.store.store import Store
 from fhirhub.validation.validator import Validator
 from fhirhub.view.view import View
@@ -78,6 +79,7 @@ def create_app(settings: Settings) -> Dispatcher:
             definitions,
             integrity=settings.referential_integrity,
             connections=settings.pool_size,
+            guard=Guard(settings.search_cost, settings.search_timeout),
         )
         try:
             dispatcher.store = store

@@ -54,5 +54,6 @@ async def _explain(dsn: str, search: str, bases: tuple[str, ...], run: bool) -> 
 def _shown(found: Explained) -> str:
     lines = [f"It {KINDS[found.plan.kind]}.", f"It begins with: {found.driver}."]
     lines += [f"  {rows:>12,.0f} rows  {text}" for text, rows in found.parts]
+    lines.append(f"A first page looks at about {found.cost.entries:,.0f} index entries.")
     lines += [f"Advice: {text}" for text in found.advice]
     return "\n".join([*lines, "", "In the database:", *found.steps])

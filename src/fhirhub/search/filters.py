@@ -12,6 +12,7 @@ from functools import partial
 
 from fhirhub.errors import BadRequest, Issue
 from fhirhub.search.filter_expression import Tools
+from fhirhub.search.limits import MAX_CHAIN_TYPES, MAX_CRITERIA, MAX_DEPTH, MAX_VALUES
 from fhirhub.search.parameters import (
     composite,
     date,
@@ -39,13 +40,6 @@ from fhirhub.search.parameters.base import (
 from fhirhub.search.predicate import And, Chain, Has, Ids, Or, Predicate, Present, Refers
 from fhirhub.search.registry import Registry
 from fhirhub.search.specials import Specials, bases_of
-
-MAX_VALUES = 500
-"""Values joined by commas in one criterion."""
-MAX_DEPTH = 6
-"""Links of a chain, ``_has`` included."""
-MAX_CHAIN_TYPES = 20
-"""Types an untyped chain may fan out to."""
 
 Parse = Callable[[Facet, str | None, Sequence[str], Query], Predicate]
 
@@ -98,9 +92,15 @@ class Filters:
         """
         query.budget.left -= 1
         if query.budget.left < 0:
-            raise too_costly(f"{type}?{shortened(name)}", "too many criteria; name the types in the chains")
+            raise too_costly(
+                f"{type}?{shortened(name)}",
+                f"this comes to more than {MAX_CRITERIA} criteria; name the types in the chains",
+            )
         if depth > MAX_DEPTH:
-            raise too_costly(f"{type}?{shortened(name)}", f"a chain may have {MAX_DEPTH} links at most")
+            raise too_costly(
+                f"{type}?{shortened(name)}",
+                f"a chain may have {MAX_DEPTH} links at most, _has included; search for its end first, then by id",
+            )
         if name.startswith("_has:"):
             return self._has(type, name, value, query, depth)
         head, dot, rest = name.partition(".")
@@ -136,7 +136,10 @@ class Filters:
             return self._missing(facet, value)
         values = split(value, ",")
         if len(values) > MAX_VALUES:
-            raise too_costly(facet.expression, f"{facet.code} takes {MAX_VALUES} values at most")
+            raise too_costly(
+                facet.expression,
+                f"{facet.code} takes {MAX_VALUES} values at most, this has {len(values)}; ask in several searches",
+            )
         if not all(values):
             raise refuse(
                 facet.expression, f"{facet.code} has an empty value; leave the parameter or the comma out"

@@ -10,16 +10,13 @@ from fhirhub.definitions.tables import Definitions
 from fhirhub.errors import Issue, NotFound
 from fhirhub.search.across import across, types_of
 from fhirhub.search.filters import Filters, not_understood, suggestion
+from fhirhub.search.limits import MAX_CRITERIA, MAX_NAME, MAX_PARAMETERS
 from fhirhub.search.parameters.base import Budget, NotUnderstood, Query, refuse, shortened, too_costly
 from fhirhub.search.predicate import And, Predicate
 from fhirhub.search.registry import Registry
 from fhirhub.search.request import SearchRequest
 from fhirhub.search.results import IGNORED, Results
 
-MAX_PARAMETERS = 200
-MAX_NAME = 500
-MAX_CRITERIA = 400
-"""Criteria of one search, each branch of an untyped chain counted."""
 _INCLUDES = ("_include", "_revinclude")
 
 
@@ -123,7 +120,11 @@ class SearchParser:
             hint = suggestion(type, self.definitions.resource_types)
             raise NotFound(Issue("not-supported", f"{shortened(type)!r} is not a resource type{hint}"))
         if len(parameters) > MAX_PARAMETERS:
-            raise too_costly(type, f"a search takes {MAX_PARAMETERS} parameters at most")
+            raise too_costly(
+                type,
+                f"a search takes {MAX_PARAMETERS} parameters at most, this one has {len(parameters)};"
+                " join alternatives by commas, or ask in several searches",
+            )
 
     def _one(
         self,

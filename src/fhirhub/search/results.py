@@ -10,17 +10,13 @@ from dataclasses import replace
 
 from fhirhub.definitions.tables import Definitions
 from fhirhub.search.filters import Filters, not_understood, suggestion
+from fhirhub.search.limits import MAX_COUNT, MAX_CURSOR, MAX_INCLUDES, MAX_SORTS
 from fhirhub.search.parameters.base import Alias, Facet, refuse, shortened, too_costly
 from fhirhub.search.parameters.special import ROWLESS
 from fhirhub.search.registry import Registry
 from fhirhub.search.request import Include, SearchRequest, Sort
 from fhirhub.search.sorting import BY_DOCUMENT, ORDERED, document_paths
 
-MAX_COUNT = 1000
-"""Resources on a page; more are not given at once, whatever is asked for."""
-MAX_SORTS = 8
-MAX_INCLUDES = 50
-MAX_CURSOR = 4096
 IGNORED = frozenset(("_format", "_pretty"))
 """Parameters of the HTTP layer, which may stand among the others."""
 
@@ -121,7 +117,10 @@ class Results:
         found = self._included(request.type, head, value, reverse, iterate)
         includes = (*request.includes, *(each for each in found if each not in request.includes))
         if value != "*" and len(includes) > MAX_INCLUDES + len(self._definitions.resource_types):
-            raise too_costly(f"{request.type}?{head}", f"{MAX_INCLUDES} includes at most")
+            raise too_costly(
+                f"{request.type}?{head}",
+                f"a search takes {MAX_INCLUDES} includes at most; ask for the others in a search of their own",
+            )
         return replace(request, includes=includes)
 
     def _included(self, type: str, head: str, value: str, reverse: bool, iterate: bool) -> list[Include]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from fhirhub.errors import Issue, Overloaded
+from fhirhub.errors import FhirError, Issue, Overloaded
 
 SESSION = {
     "application_name": "fhirhub",
@@ -58,6 +58,15 @@ def unavailable() -> Overloaded:
         Issue("transient", "The database is not available at the moment; try again shortly."),
         headers={"Retry-After": "1"},
     )
+
+
+def given_up() -> FhirError:
+    """503 ``timeout``: a statement ran into the statement timeout of its lane."""
+    text = (
+        "The search was given up because it took too long; add a criterion that few resources fulfil (a patient, a"
+        " code, a date), or leave _sort or _total out."
+    )
+    return FhirError(Issue("timeout", text), status=503, headers={"Retry-After": "5"})
 
 
 class Connection:
@@ -179,6 +188,8 @@ class Lane:
             raise unavailable() from error
         except FULL as error:
             raise unavailable() from error
+        except asyncpg.QueryCanceledError as error:
+            raise given_up() from error
         except asyncio.CancelledError:
             # The statement may still be running: a half-used connection is not handed to the next.
             connection.raw.terminate()

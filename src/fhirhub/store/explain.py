@@ -5,26 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from fhirhub.search.predicate import (
-    Ids,
-    Keys,
-    Near,
-    Not,
-    OfType,
-    Or,
-    Present,
-    Refers,
-    Says,
-    Text,
-    Updated,
-    Words,
-)
 from fhirhub.search.request import SearchRequest
-from fhirhub.search.rows import VALUE_BITS, key_pid
+from fhirhub.store.cost import Cost
+from fhirhub.store.described import described
 from fhirhub.store.plan import SELECTIVE, Plan
-from fhirhub.store.ranges import Condition, Range
 from fhirhub.store.resolve import Fetch
-from fhirhub.store.search import Asked, Searcher
+from fhirhub.store.search import Searcher
 
 KINDS = {
     "token": "walks the token index, newest main date first, and stops when the page is full",
@@ -44,6 +30,7 @@ class Explained:
     advice: list[str] = field(default_factory=list)
     sql: str = ""
     steps: list[str] = field(default_factory=list)
+    cost: Cost = field(default_factory=Cost)
 
     @property
     def driver(self) -> str:
@@ -57,6 +44,7 @@ class Explained:
             "how": KINDS[self.plan.kind],
             "driver": self.driver,
             "conditions": [{"condition": text, "rows": round(rows)} for text, rows in self.parts],
+            "entries": round(self.cost.entries),
             "advice": self.advice,
             "sql": self.sql,
             "steps": self.steps,
@@ -73,7 +61,8 @@ async def explain(
     found = Explained(plan)
     for part in asked.parts:
         rows = searcher.statistics.rows(part, compiler.root, asked.keys)
-        found.parts.append((described(searcher, part, asked), rows))
+        found.parts.append((described(searcher.definitions, part), rows))
+    found.cost = searcher.estimator(asked).page(request, asked.parts, plan)
     found.sql, values, _ = searcher.statement(asked, plan, position)
     options = "analyze, buffers" if run else "costs"
     found.steps = [row[0] for row in await fetch(f"explain ({options}) {found.sql}", *values)]
@@ -102,41 +91,3 @@ def advised(found: Explained, request: SearchRequest, size: float) -> list[str]:
     if request.total == "accurate" and driving > 100_000:
         advice.append("_total=accurate counts all matches; _total=estimate does not.")
     return advice
-
-
-def described(searcher: Searcher, part: Condition, asked: Asked) -> str:
-    """A condition in words, by the names of its parameters."""
-
-    def name(pid: int) -> str:
-        known = searcher.definitions.by_pid
-        return known[pid].code if pid in known else "a reference"
-
-    match part:
-        case Keys(keys):
-            names = " or ".join(dict.fromkeys(name(key_pid(key)) for key in keys))
-            return f"{len(keys)} value(s) of {names}"
-        case Refers(pid, targets):
-            return f"{name(pid)} refers to {len(targets)} resource(s)"
-        case Range(table, key):
-            return f"{table} {name(key >> VALUE_BITS)} in a range"
-        case Text(key, match):
-            return f"{match} text of {name(key >> VALUE_BITS)}"
-        case Present(pid):
-            return f"{name(pid)} is there"
-        case Ids(ids):
-            return f"{len(ids)} id(s)"
-        case Not(inner):
-            return f"not ({described(searcher, inner, asked)})"
-        case Or(parts):
-            return "any of " + "; ".join(described(searcher, each, asked) for each in parts)
-        case Words():
-            return "a word of the text"
-        case Says():
-            return "the text as it stands in the document"
-        case Updated():
-            return "the time of the last change"
-        case Near():
-            return "the distance"
-        case OfType(types):
-            return f"one of {len(types)} types"
-    return f"a chain ({type(part).__name__})"

@@ -80,6 +80,8 @@ class Page:
     related: str | None = None
     """The page with more of what the matches of this one include."""
     notes: list[Issue] = field(default_factory=list)
+    cost: float = 0.0
+    """Index entries that it was expected to look at (:mod:`fhirhub.store.cost`)."""
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from fhirhub.errors import BadRequest, Issue
 from fhirhub.search.predicate import And, Chain, Has, Keys, Not, Or, Refers, rewritten
 from fhirhub.search.request import SearchRequest
 from fhirhub.search.rows import VALUE_BITS
+from fhirhub.store.cost import UNGUARDED, Estimator, Guard
 from fhirhub.store.cursor import Sealer
 from fhirhub.store.deferred import Deferred
 from fhirhub.store.includes import BY_RID, FOUND, Head, Within, include
@@ -30,6 +31,8 @@ from fhirhub.store.walks import Position, Walker
 CODINGS = "select key, coding from coding where key = any ($1::bigint[])"
 ESTIMATE = 20_000.0
 """``_total=estimate`` counts exactly when it expects no more than this."""
+COUNTED = 1_000_000.0
+"""Index entries, by the estimate, up to which ``_total=accurate`` is: about a second. Beyond, it is an estimate, too."""
 
 
 @dataclass(slots=True)
@@ -61,6 +64,7 @@ class Searcher:
     statistics: Statistics
     sealer: Sealer
     deferred: Deferred
+    guard: Guard = UNGUARDED
 
     async def search(self, request: SearchRequest, fetch: Fetch, *, keep: bool = True) -> Page:
         """One page of ``request``. Raises BadRequest for a cursor that is not one of ours.
@@ -74,10 +78,14 @@ class Searcher:
             return Page(total=None if total == "none" else 0)
         page = Page()
         if total != "none":
-            page.total = await self._count(asked, fetch, total)
+            page.total = await self._count(asked, fetch, total, page.notes)
         if counting:
             return page
         plan, position, after = self.place(asked)
+        if request.cursor is None:
+            cost = self.estimator(asked).page(request, asked.parts, plan)
+            cost.check(self.guard, request.type or "_type")
+            page.cost = cost.entries
         sql, values, width = self.statement(asked, plan, position)
         rows = list(await fetch(sql, *values))
         more = len(rows) > request.count
@@ -174,6 +182,10 @@ class Searcher:
         numbers = tuple(self.definitions.type_number[type_] for type_ in types)
         return Compiler(self.definitions, self.statistics, asked.keys, numbers)
 
+    def estimator(self, asked: Asked) -> Estimator:
+        """Tells what statements of ``asked`` cost."""
+        return Estimator(self.definitions, self.compiler(asked))
+
     def place(self, asked: Asked) -> tuple[Plan, Position | None, int | None]:
         """The plan and the position of the page: chosen for a first one, pinned in the link of any other.
 
@@ -235,13 +247,19 @@ class Searcher:
 
     # -- totals ----------------------------------------------------------------------------------------------
 
-    async def _count(self, asked: Asked, fetch: Fetch, how: str) -> int:
+    async def _count(self, asked: Asked, fetch: Fetch, how: str, notes: list[Issue]) -> int:
+        """The number of matches; where it is only estimated although it was to be exact, ``notes`` say so."""
         compiler = self.compiler(asked)
         rt = compiler.root
         if how == "estimate" and len(asked.parts) == 1:
             expected = self.statistics.rows(asked.where, rt, asked.keys)
             if expected > ESTIMATE:
                 return round(expected)
+        if self.estimator(asked).total(asked.where, asked.parts) > COUNTED:
+            if how == "accurate":
+                text = "The total is an estimate: to count exactly would take too long. Add a criterion that few fulfil."
+                notes.append(Issue("informational", text, severity="information"))
+            return round(self.statistics.rows(asked.where, rt, asked.keys))
         if not asked.parts:
             of_type = compiler.of_type("r", rt)
             sql = f"select count(*) from {table('resource', rt)} r where {of_type} and not r.deleted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fhirhub.search.predicate import (
@@ -49,6 +50,8 @@ class Statistics:
     frequent: dict[int, float] = field(default_factory=dict)
     types: dict[int, float] = field(default_factory=dict)
     total: float = 0.0
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    """Resource type -> its number."""
 
     async def refresh(self, fetch: Fetch) -> None:
         """Read the statistics anew."""
@@ -67,6 +70,10 @@ class Statistics:
     def size(self, rt: int) -> float:
         """Resources of type number ``rt``, of all types for 0."""
         return max(self.types.get(rt, 0.0) if rt else self.total, 100.0)
+
+    def fan(self, source: int, target: int) -> float:
+        """Resources of ``source`` that refer to one of ``target``, on average."""
+        return max(self.size(source) / self.size(target), 1.0)
 
     def key(self, key: int) -> float:
         """Token rows under ``key``."""
@@ -97,8 +104,14 @@ class Statistics:
                 return min((self.rows(part, rt, keys) for part in parts), default=size)
             case Or(parts):
                 return sum(self.rows(part, rt, keys) for part in parts)
-            case Chain() | Has():
-                return size / 5
+            case Chain(_, type_, part):
+                return min(self._behind(part, type_, keys) * self.fan(rt, self.numbers[type_]), size)
+            case Has(type_, _, part):
+                return min(self._behind(part, type_, keys), size)
             case Updated() | Not() | Present() | Says() | OfType() | Near():
                 return size
         raise TypeError(where)
+
+    def _behind(self, where: Condition, type_: str, keys: dict[Condition, tuple[int, ...]]) -> float:
+        """Resources at the other end of a reference; what fulfils a criterion there is not one of few by chance."""
+        return max(self.rows(where, self.numbers[type_], keys), 1.0)

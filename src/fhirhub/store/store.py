@@ -12,6 +12,7 @@ from fhirhub.definitions.tables import Definitions
 from fhirhub.errors import FhirError
 from fhirhub.search.predicate import Predicate
 from fhirhub.search.request import SearchRequest
+from fhirhub.store.cost import UNGUARDED, Guard
 from fhirhub.store.cursor import Sealer
 from fhirhub.store.deferred import Deferred
 from fhirhub.store.engine import Connection, Lane
@@ -80,12 +81,18 @@ class Store:
     """Resources, their history and their index in one Postgres database. Make one with :meth:`open`."""
 
     def __init__(
-        self, definitions: Definitions, lanes: dict[str, Lane], keys: dict[str, bytes], *, integrity: bool
+        self,
+        definitions: Definitions,
+        lanes: dict[str, Lane],
+        keys: dict[str, bytes],
+        *,
+        integrity: bool,
+        guard: Guard = UNGUARDED,
     ) -> None:
         self.definitions = definitions
         self.secret = keys["hash"]
         self.sealer = Sealer(keys["seal"])
-        self.statistics = Statistics()
+        self.statistics = Statistics(numbers=definitions.type_number)
         self._lanes = lanes
         self._reader = Reader(lanes["read"], definitions.type_number)
         resolver = Resolver(definitions.type_number)
@@ -93,22 +100,32 @@ class Store:
         types = definitions.resource_types
         self.writer = Writer(lanes["write"], packer, resolver, RidSource(), types, integrity=integrity)
         deferred = Deferred(definitions, self.secret)
-        self.searcher = Searcher(definitions, resolver, self.statistics, self.sealer, deferred)
+        self.searcher = Searcher(definitions, resolver, self.statistics, self.sealer, deferred, guard)
         self._refresher: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(
-        cls, dsn: str, definitions: Definitions, *, integrity: bool = True, connections: int = 8
+        cls,
+        dsn: str,
+        definitions: Definitions,
+        *,
+        integrity: bool = True,
+        connections: int = 8,
+        guard: Guard = UNGUARDED,
     ) -> Store:
-        """A store on the migrated database at ``dsn``, with about ``connections`` connections of its own."""
+        """A store on the migrated database at ``dsn``, with about ``connections`` connections of its own.
+
+        ``guard`` limits what one search may cost; commands of an administrator have no such limit.
+        """
+        patience = {"statement_timeout": f"{guard.timeout * 1000:.0f}"} if guard.timeout else None
         lanes = {
             "read": Lane(dsn, 2),
             "write": Lane(dsn, 2),
-            "search": Lane(dsn, max(connections - 4, 2)),
+            "search": Lane(dsn, max(connections - 4, 2), patience),
             "session": Lane(dsn, max(connections - 4, 2)),
         }
         await lanes["read"].open()
-        store = cls(definitions, lanes, await load_secrets(lanes["read"]), integrity=integrity)
+        store = cls(definitions, lanes, await load_secrets(lanes["read"]), integrity=integrity, guard=guard)
         await store.statistics.refresh(lanes["read"].fetch)
         store._refresher = asyncio.get_running_loop().create_task(store._refresh())
         return store

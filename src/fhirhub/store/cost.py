@@ -1,0 +1,204 @@
+"""What a search will cost, told before it runs: the index entries that a page or a total has to look at.
+
+Pure arithmetic over the planner's statistics, some microseconds a search. Entries are the unit because they are what
+a server has to spend: about a million of them are a second of one core. What passes the ceiling is refused with the
+part that costs most and what would make it cheaper; what the estimate misses, the statement timeout ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fhirhub.definitions.tables import Definitions
+from fhirhub.errors import BadRequest, Issue
+from fhirhub.search.predicate import (
+    And,
+    Chain,
+    Has,
+    Ids,
+    Keys,
+    Not,
+    Or,
+    Present,
+    Refers,
+    Text,
+    Updated,
+    Words,
+)
+from fhirhub.search.request import SearchRequest
+from fhirhub.store.described import described
+from fhirhub.store.plan import Plan
+from fhirhub.store.predicates import PROBES, Compiler
+from fhirhub.store.ranges import Condition, Range
+
+CEILING = 5_000_000.0
+"""Entries that one search may look at unless the settings say otherwise."""
+DOCUMENT = 4.0
+"""Looking into a document costs as much as so many index entries."""
+INDEX_ONLY = 0.05
+"""So does an entry that is counted where it stands, in the order of the index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """How much one search may cost; 0 is without limit."""
+
+    ceiling: float = CEILING
+    """Index entries, as estimated."""
+    timeout: float = 0.0
+    """Seconds one statement may take."""
+
+
+UNGUARDED = Guard(0, 0)
+"""For the commands of an administrator, and the server's own work."""
+
+
+@dataclass(slots=True)
+class Cost:
+    """An estimate: ``entries`` in all, and ``shares``: what they go to, in words, with what would help."""
+
+    entries: float = 0.0
+    shares: list[tuple[float, str, str]] = field(default_factory=list)
+
+    def add(self, entries: float, what: str, help: str) -> None:
+        """Another share."""
+        self.entries += entries
+        self.shares.append((entries, what, help))
+
+    @property
+    def worst(self) -> tuple[float, str, str]:
+        """The largest share."""
+        return max(self.shares, default=(0.0, "", ""))
+
+    def check(self, guard: Guard, expression: str) -> None:
+        """Raise BadRequest (``too-costly``) when this is above the ceiling of ``guard``."""
+        if not guard.ceiling or self.entries <= guard.ceiling:
+            return
+        entries, what, help = self.worst
+        text = (
+            f"This search is too costly: {what} comes to about {_short(entries)} index entries"
+            f" (a search may look at {_short(guard.ceiling)}); {help}."
+        )
+        raise BadRequest(Issue("too-costly", text, expression=expression))
+
+
+@dataclass(frozen=True, slots=True)
+class Estimator:
+    """Estimates the statements of one search; ``compiler`` is only asked for what it knows."""
+
+    definitions: Definitions
+    compiler: Compiler
+
+    def page(self, request: SearchRequest, parts: Sequence[Condition], plan: Plan) -> Cost:
+        """A first page."""
+        cost, rt = Cost(), self.compiler.root
+        others = [part for n, part in enumerate(parts) if n != plan.driver]
+        driver = parts[plan.driver] if plan.driver >= 0 else None
+        name = self._name(driver, request)
+        if plan.kind == "sort":
+            found = self._rows(driver, rt)
+            gathered = self.listing(driver, rt) if driver is not None else found
+            cost.add(gathered + found, f"gathering {name}", self._narrower(driver, request))
+            for sort in request.sort:
+                weight = DOCUMENT if sort.paths else 1.0
+                cost.add(found * weight, f"sorting {name} by {sort.code}", _sorted_otherwise(sort.code))
+        else:
+            found = self._walked(request, driver, others)
+            cost.add(found, f"walking {name}", self._narrower(driver, request))
+        for part in others:
+            text = f"testing '{self._words(part)}' for each of {name}"
+            cost.add(found * self.probing(part, rt), text, self._narrower(part, request))
+        return cost
+
+    def total(self, where: Condition, parts: Sequence[Condition]) -> float:
+        """Entries that an exact total looks at."""
+        rt = self.compiler.root
+        if not parts:
+            return self.compiler.statistics.size(rt) * INDEX_ONLY
+        keys = self.compiler.token_keys(parts[0]) if len(parts) == 1 else None
+        return self.listing(where, rt) * (INDEX_ONLY if keys is not None and len(keys) == 1 else 1.0)
+
+    def _rows(self, where: Condition | None, rt: int) -> float:
+        """Resources that fulfil ``where``."""
+        statistics = self.compiler.statistics
+        return statistics.size(rt) if where is None else statistics.rows(where, rt, self.compiler.keys)
+
+    def _walked(self, request: SearchRequest, driver: Condition | None, others: Sequence[Condition]) -> float:
+        """Entries that a walk passes until its page is full, if conditions have nothing to do with each other."""
+        size, share = self._rows(None, self.compiler.root), 1.0
+        for part in others:
+            share *= min(max(self._rows(part, self.compiler.root), 1.0) / size, 1.0)
+        return min((request.count + 1) / share, self._rows(driver, self.compiler.root))
+
+    def listing(self, where: Condition, rt: int) -> float:
+        """Entries looked at to list all resources of ``rt`` that fulfil ``where``: the other side of ``rids``."""
+        size = self.compiler.statistics.size(rt)
+        match where:
+            case Text(_, "contains" | "suffix"):
+                return size
+            case Keys() | Refers() | Text() | Range() | Words() | Ids():
+                return self._rows(where, rt)
+            case Or(parts):
+                return sum(self.listing(part, rt) for part in parts)
+            case And(parts) if parts:
+                best = min(parts, key=lambda part: self._rows(part, rt))
+                others = sum(self.probing(part, rt) for part in parts if part is not best)
+                return self.listing(best, rt) + self._rows(best, rt) * others
+            case Chain(_, type_, inner):
+                target = self.compiler.number(type_)
+                return self.listing(inner, target) + self._rows(inner, target) + self._rows(where, rt)
+            case Has(type_, _, inner):
+                source = self.compiler.number(type_)
+                return self.listing(inner, source) + 2 * self._rows(inner, source)
+        return size * (1 + self.probing(where, rt))
+
+    def probing(self, where: Condition, rt: int) -> float:
+        """Entries looked at to test one candidate of ``rt``."""
+        match where:
+            case Keys() | Refers():
+                return float(min(len(self.compiler.token_keys(where) or ()), PROBES))
+            case And(parts) | Or(parts):
+                return sum(self.probing(part, rt) for part in parts)
+            case Not(inner):
+                return self.probing(inner, rt)
+            case Chain(_, type_, inner):
+                return 1 + self.probing(inner, self.compiler.number(type_))
+            case Has(type_, _, inner):
+                source = self.compiler.number(type_)
+                each = self.compiler.statistics.fan(source, rt)
+                return 1 + each * self.probing(inner, source)
+        return 1.0
+
+    # -- words -----------------------------------------------------------------------------------------------
+
+    def _words(self, part: Condition) -> str:
+        return described(self.definitions, part)
+
+    def _name(self, driver: Condition | None, request: SearchRequest) -> str:
+        if driver is None:
+            return f"all {request.type} resources" if request.type else "all resources of these types"
+        return f"what fulfils '{self._words(driver)}'"
+
+    def _narrower(self, part: Condition | None, request: SearchRequest) -> str:
+        """What to add."""
+        code = self.definitions.sort_date.get(request.type)
+        date = f" or a {code}" if code else ""
+        match part:
+            case Chain() | Has():
+                return f"make what the chain ends in more selective, or add a patient, a code{date}"
+            case Text(_, "contains" | "suffix"):
+                return "leave the modifier out: a search for how the text begins has an index"
+            case Not() | Present() | Updated() | None:
+                return f"add a criterion that few fulfil (a patient, a code{date})"
+        return f"add a criterion that fewer fulfil (a patient, a code{date})"
+
+
+def _sorted_otherwise(code: str) -> str:
+    return f"leave _sort={code} out, sort by the main date, or add a criterion that few fulfil"
+
+
+def _short(number: float) -> str:
+    if number >= 999_500:
+        return f"{number / 1_000_000:,.1f} M"
+    return f"{number / 1_000:,.0f} k" if number >= 10_000 else f"{number:,.0f}"
