@@ -1,6 +1,7 @@
-"""Search parameters sealed into a page link, so that what was posted in a form (names, identifiers) never stands in a URL.
+"""Search parameters sealed into page links, so that what was searched for (names, identifiers) does not stand in them.
 
-URLs end up in logs and histories; https://hl7.org/fhir/R4/http.html#search has POST for what must not be there.
+URLs end up in logs and histories; https://hl7.org/fhir/R4/http.html#search has POST for what must not be there. The
+links of a search that came by GET, ``self`` excepted, are sealed, too: whoever follows them spreads nothing further.
 """
 
 from __future__ import annotations

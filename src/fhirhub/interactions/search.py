@@ -66,9 +66,8 @@ async def _answer(
 ) -> FhirResult:
     """The page that ``search`` asks for."""
     page = await hub.store.search(search)
-    links = _links(search, page, request)
-    if request.content_type == "form" or was_sealed:
-        links = _hidden(hub, path.removeprefix(request.base), links)
+    hides_self = request.content_type == "form" or was_sealed
+    links = _hidden(hub, path.removeprefix(request.base), _links(search, page, request), hides_self)
     hinted = await hint(hub, search, page, request.base)
     if hinted is not None:
         page.notes.append(hinted)
@@ -133,15 +132,17 @@ def _links(search: SearchRequest, page: Page, request: FhirRequest) -> list[Give
     ]
 
 
-def _hidden(hub: Hub, place: str, links: list[Given]) -> list[Given]:
-    """``links`` of a search that came in a form: nothing of it stands in the addresses, they carry it sealed."""
-    return [
-        (
-            relation,
-            [
-                (CURSOR, sealed(hub, place, [pair for pair in given if pair[0] not in _ABOUT_THE_ANSWER])),
-                *(pair for pair in given if pair[0] in _ABOUT_THE_ANSWER),
-            ],
-        )
-        for relation, given in links
-    ]
+def _hidden(hub: Hub, place: str, links: list[Given], hides_self: bool) -> list[Given]:
+    """``links`` that carry what was searched for sealed, not in words.
+
+    ``self`` tells how the server has understood the search, except where that came in a form or sealed itself.
+    """
+    shown: list[Given] = []
+    for relation, given in links:
+        if relation == "self" and not hides_self:
+            shown.append((relation, given))
+            continue
+        about = [pair for pair in given if pair[0] in _ABOUT_THE_ANSWER]
+        asked = [pair for pair in given if pair[0] not in _ABOUT_THE_ANSWER]
+        shown.append((relation, [(CURSOR, sealed(hub, place, asked)), *about]))
+    return shown

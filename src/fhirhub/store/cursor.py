@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import os
+import zlib
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -13,7 +14,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from fhirhub.errors import BadRequest, Issue
 
-MAX_LENGTH = 16_384
+MAX_LENGTH = 60_000
+"""Characters of a sealed value: no link is longer than a query string may be."""
+LARGE = 2000
+"""Bytes from which on a value is compressed (JSON never begins with the ``x`` of zlib)."""
 NONCE = 12
 
 
@@ -26,8 +30,10 @@ class Sealer:
     def seal(self, value: Any, purpose: str) -> str:
         """``value`` (JSON, infinities too) as URL-safe text; ``purpose`` must be named again to open it."""
         nonce = os.urandom(NONCE)
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        sealed = nonce + self._cipher.encrypt(nonce, text.encode(), purpose.encode())
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) > LARGE:
+            text = zlib.compress(text)
+        sealed = nonce + self._cipher.encrypt(nonce, text, purpose.encode())
         return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
 
     def open(self, text: str, purpose: str) -> Any:
@@ -36,7 +42,8 @@ class Sealer:
             if len(text) > MAX_LENGTH:
                 raise ValueError
             raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), b"-_", validate=True)
-            return json.loads(self._cipher.decrypt(raw[:NONCE], raw[NONCE:], purpose.encode()))
+            opened = self._cipher.decrypt(raw[:NONCE], raw[NONCE:], purpose.encode())
+            return json.loads(zlib.decompress(opened) if opened[:1] == b"x" else opened)
         except (ValueError, UnicodeEncodeError, binascii.Error, InvalidTag):
             raise BadRequest(
                 Issue("invalid", "The page link is not one of this server; start again from the first page.")
