@@ -1,0 +1,1 @@
+"""Attempts to get at what is not yours."""
