@@ -24,6 +24,7 @@ COMMANDS = {
     "serve": ("fhirhub.cli.serve", "Migrate the store if needed, and serve it."),
     "import": ("fhirhub.cli.import_", "Load Bundles, NDJSON, gz, zip and folders into the store."),
     "db": ("fhirhub.cli.db", "Migrate, check and reindex the store."),
+    "users": ("fhirhub.cli.users", "Add, list, deactivate people, and reset their passwords."),
     "explain": ("fhirhub.cli.explain", "Show how a search runs, and what would help it."),
     "doctor": ("fhirhub.cli.doctor", "Check the surroundings and say what to do."),
     "config": ("fhirhub.cli.config", "Show the effective settings."),

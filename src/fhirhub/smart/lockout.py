@@ -26,6 +26,8 @@ class Verdict:
 
     account: Account | None
     wait: int = 0
+    tried: Account | None = None
+    """Whose username was given, for the audit trail only: no answer may tell."""
 
 
 def network(address: str) -> str:
@@ -54,7 +56,7 @@ async def by_password(
     account = await accounts.by_name(name) if name else None
     right = await passwords.verify(account.password if account else None, password)
     if account is None or not right or not account.active:
-        return Verdict(None)
+        return Verdict(None, tried=account)
     await sessions.acquit(own, net)
     if passwords.outdated(account.password):
         await accounts.rehash(account.id, account.password, await passwords.hash(password))

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fhirhub.errors import Conflict, Issue
 from fhirhub.keys import Keys
 from fhirhub.settings import Settings
 from fhirhub.smart.passwords import Passwords
-from fhirhub.smart.storage.accounts import Accounts
+from fhirhub.smart.storage.accounts import Account, Accounts
 from fhirhub.smart.storage.sessions import Sessions
 from fhirhub.smart.totp import Totp
 from fhirhub.store.engine import Lane
@@ -40,3 +41,13 @@ def people(settings: Settings, lane: Lane, keys: Keys, clock: Callable[[], int] 
         Totp(keys),
         clock,
     )
+
+
+async def reset_password(found: People, account: Account, password: str) -> int:
+    """Make ``password`` good for one sign-in of an active account, its second factor off; how many sessions ended."""
+    if not account.active:
+        text = f"{account.username} is deactivated; a new password would be of no use."
+        raise Conflict(Issue("conflict", text, "username"))
+    await found.accounts.set_totp(account.id, None, 0)
+    stored = await found.passwords.hash(password)
+    return await found.accounts.set_password(account.id, stored, must_change=True)

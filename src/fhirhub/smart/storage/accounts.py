@@ -110,15 +110,22 @@ class Accounts:
         self._clock = clock
 
     async def add(
-        self, username: str, role: str, fhir_user: str | None, password: str, *, demo: bool = False
+        self,
+        username: str,
+        role: str,
+        fhir_user: str | None,
+        password: str,
+        *,
+        must_change: bool = False,
+        demo: bool = False,
     ) -> Account:
         """A new account; ``password`` is its argon2id hash. Conflict when the username is taken."""
         name = checked(username, role, fhir_user)
         try:
             rows = await self._lane.fetch(
-                "insert into account (id, username, role, fhir_user, password, demo, created)"
-                f" values ($1, $2, $3, $4, $5, $6, $7) returning {_COLUMNS}",
-                secrets.token_urlsafe(12), name, role, fhir_user, password, demo, self._clock(),
+                "insert into account (id, username, role, fhir_user, password, must_change, demo, created)"
+                f" values ($1, $2, $3, $4, $5, $6, $7, $8) returning {_COLUMNS}",
+                secrets.token_urlsafe(12), name, role, fhir_user, password, must_change, demo, self._clock(),
             )  # fmt: skip
         except asyncpg.UniqueViolationError:
             text = f"There is an account {name} already; usernames are given once, to one person."
