@@ -77,8 +77,8 @@ async def _attack(rig: Rig, token: str, attempts: list[Attempt], victim: Person)
     for attempt in attempts:
         answer = await rig.send(attempt, token)
         twin = await rig.send(attempt.about(victim.id, NOBODY).about(victim.canary, "zqnobodyy"), token)
-        told = outward(answer, {victim.id: "VICTIM", victim.canary: "SECRET"})
-        other = outward(twin, {NOBODY: "VICTIM", "zqnobodyy": "SECRET"})
+        names = {victim.id: "VICTIM", NOBODY: "VICTIM", victim.canary: "SECRET", "zqnobodyy": "SECRET"}
+        told, other = outward(answer, names), outward(twin, names)
         sent = f"{attempt.url}{attempt.body}{attempt.form}{attempt.headers}"
         if victim.canary in answer.text and victim.canary not in sent:
             leaks.append(
@@ -96,7 +96,7 @@ async def _attack(rig: Rig, token: str, attempts: list[Attempt], victim: Person)
 
 def _total(told: int, leaks: list[str]) -> None:
     by_family = Counter(leak.split(": ")[1] for leak in leaks)
-    assert not leaks, f"{len(leaks)} of {told} attempts tell something: {by_family}\n" + "\n".join(leaks[:12])
+    assert not leaks, f"{len(leaks)} of {told} attempts tell something: {by_family}\n" + "\n".join(leaks[:4])
 
 
 @pytest.mark.parametrize("token", ["full", "readonly", "search only", "read only", "observations"])
