@@ -11,6 +11,7 @@ from fhirhub.capability import Capability
 from fhirhub.capability import load as load_capability
 from fhirhub.definitions.tables import Definitions
 from fhirhub.definitions.tables import load as load_definitions
+from fhirhub.http.budget import Budget
 from fhirhub.http.dispatcher import Dispatcher
 from fhirhub.http.shell import Shell
 from fhirhub.hub import Handler, Hub, Limits, clock, new_id
@@ -98,6 +99,8 @@ def create_app(settings: Settings) -> Dispatcher:
         timeout=settings.request_timeout,
         base=settings.base_url,
     )
+    if settings.budget:
+        dispatcher.budget = Budget(settings.budget)
     return dispatcher
 
 

@@ -77,9 +77,9 @@ class Hub:
         """What the caller may do."""
         return self.store.access
 
-    def seen_by(self, access: Access, base: str) -> Hub:
-        """This hub for a caller with ``access``, who called the service base ``base``."""
-        return replace(self, store=self.store.seen_by(access, base))
+    def seen_by(self, access: Access, base: str, address: str) -> Hub:
+        """This hub for a caller with ``access`` at the network ``address``, who called the service base ``base``."""
+        return replace(self, store=self.store.seen_by(access, base, address))
 
 
 Handler = Callable[[Hub, FhirRequest], Awaitable[FhirResult]]

@@ -16,6 +16,7 @@ from fhirhub.auth.access import Access
 from fhirhub.errors import FhirError, Issue, MethodNotAllowed, NotAcceptable, Overloaded, UnsupportedMediaType
 from fhirhub.exchange import FhirRequest, FhirResult, Preferences
 from fhirhub.http import binary, negotiation
+from fhirhub.http.budget import Budget, weight
 from fhirhub.http.cors import Cors
 from fhirhub.http.errors import result_of
 from fhirhub.http.request import (
@@ -90,6 +91,8 @@ class Dispatcher:
         self.hub: Hub | None = None
         self.store: Store | None = None
         """To look at, not to read from: handlers have only what the hub gives them."""
+        self.budget: Budget | None = None
+        """What each caller may spend; None for no limit."""
         self.gate: Gate | None = None
         """Who asks, and what may they do; without one the hub is for everybody."""
         self.in_flight = 0
@@ -122,9 +125,11 @@ class Dispatcher:
                     query = scope["query_string"]
                     parameters = query_parameters(query) if query else ()
                     shape = _shape(method, path, parameters, headers)
-                    if self.gate is not None and path not in OPEN:
-                        hub = await self._enter(self.gate, scope, headers, hub)
+                    if self.is_guarded and path not in OPEN:
+                        hub = await self._enter(scope, headers, hub)
                     result, final = await self._answer(scope, path, parameters, receive, headers, hub)
+                    if self.budget is not None:
+                        extra += self._charged(self.budget, scope, hub)
                     if final is not parameters:
                         # A form may say, too, how it wants to be answered.
                         shape = _shape(method, path, final, headers)
@@ -150,11 +155,26 @@ class Dispatcher:
             raise Overloaded(Issue("throttled", text), headers={"Retry-After": "1"})
         return self.hub
 
-    async def _enter(self, gate: Gate, scope: Scope, headers: Headers, hub: Hub) -> Hub:
-        """``hub`` as the caller may see it. Raises Unauthorized."""
+    @property
+    def is_guarded(self) -> bool:
+        """Whether every request gets a hub of its own."""
+        return self.gate is not None or self.budget is not None
+
+    async def _enter(self, scope: Scope, headers: Headers, hub: Hub) -> Hub:
+        """``hub`` as the caller may see it. Raises Unauthorized, or TooManyRequests for one who spent too much."""
         client = scope.get("client")
-        access = await gate.access(headers, client[0] if client else "")
-        return hub.seen_by(access, self._base_of(scope, headers))
+        address = client[0] if client else ""
+        access = hub.access if self.gate is None else await self.gate.access(headers, address)
+        if self.budget is not None:
+            self.budget.admit(_key(access, address))
+        return hub.seen_by(access, self._base_of(scope, headers), address)
+
+    def _charged(self, budget: Budget, scope: Scope, hub: Hub) -> Pairs:
+        """Take what the answer cost from the caller's budget; the headers that tell what is left."""
+        route = scope.get(ROUTE)
+        cost = weight(route.interaction if route is not None else "", hub.store.spent)
+        told = budget.charge(_key(hub.access, hub.store.address), cost)
+        return [(name.lower().encode(), value.encode()) for name, value in told.items()]
 
     def _base_of(self, scope: Scope, headers: Headers) -> str:
         return self._base or base_url(scope["scheme"], headers.get(b"host", b""), scope.get("server"))
@@ -250,6 +270,12 @@ class Dispatcher:
             self._base_of(scope, headers),
             route.operation,
         )
+
+
+def _key(access: Access, address: str) -> str:
+    """Whose budget a request is paid from: that of the app and user, or of the address where nobody is known."""
+    caller = access.caller
+    return f"{caller.client} {caller.user}" if caller.client or caller.user else address
 
 
 def _accepted(method: str, path: str, accept: bytes) -> str:

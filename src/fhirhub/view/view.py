@@ -55,6 +55,7 @@ class View:
         access: Access,
         extractor: Extractor,
         base: str = "",
+        address: str = "",
         session: Session | None = None,
     ) -> None:
         self._store = store
@@ -65,12 +66,16 @@ class View:
         self._extractor = extractor
         self._base = base
         self.access = access
+        self.address = address
+        """The network address of the caller."""
+        self.spent = 0.0
+        """Index entries that the searches so far were expected to look at."""
         self.sealer = BoundSealer(store, access.sight.holder)
         self._rules = WriteRules(access, self._find)
 
-    def seen_by(self, access: Access, base: str) -> View:
+    def seen_by(self, access: Access, base: str, address: str = "") -> View:
         """The same store as another caller may see it."""
-        return View(self._store, access, self._extractor, base)
+        return View(self._store, access, self._extractor, base, address)
 
     @property
     def sight(self) -> Sight:
@@ -86,7 +91,9 @@ class View:
     async def exclusively(self, locks: Sequence[str]) -> AsyncIterator[View]:
         """This view inside one database transaction (:meth:`fhirhub.store.store.Store.exclusively`)."""
         async with self._store.exclusively(locks) as session:
-            yield View(self._store, self.access, self._extractor, self._base, session)
+            view = View(self._store, self.access, self._extractor, self._base, self.address, session)
+            yield view
+            self.spent += view.spent
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -150,6 +157,7 @@ class View:
         asked = narrowed(request, self.sight, self._store.definitions, self.access.require)
         async with self._turn:
             page = await self._source.search(asked)
+        self.spent += page.cost
         if self.sight.hidden:
             page.matches = [self._shown(each) for each in page.matches]
             page.included = [self._shown(each) for each in page.included]
