@@ -53,14 +53,16 @@ def page(
     *,
     status: int = 200,
     form_targets: Iterable[str] = (),
+    cookie: str = "",
     **values: Any,
 ) -> Response:
     """The page of ``templates/<template>``; it knows ``csrf``, ``account``, ``navigation``, ``path`` and ``values``.
 
     ``form_targets``: addresses outside that a form of the page may end at by redirection, such as an app's redirect
-    URI: browsers hold the whole way of a form against ``form-action``.
+    URI: browsers hold the whole way of a form against ``form-action``. ``cookie``: a new value of the session cookie,
+    which is set, and which the forms of the page are bound to.
     """
-    value, fresh = bond(smart, request)
+    value, fresh = (cookie, "") if cookie else bond(smart, request)
     role = session.account.role if session is not None else ""
     html = _TEMPLATES.get_template(template).render(
         csrf=csrf_token(smart, value),
@@ -75,6 +77,8 @@ def page(
         response.headers["Strict-Transport-Security"] = "max-age=31536000"
     if fresh:
         set_cookie(smart, request, response, "visit", fresh)
+    if cookie:
+        set_cookie(smart, request, response, "session", cookie)
     return response
 
 

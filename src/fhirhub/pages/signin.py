@@ -14,7 +14,6 @@ from fhirhub.pages.session import (
     address,
     any_stage,
     checked_next,
-    current,
     destination,
     set_cookie,
     sign_in_url,
