@@ -9,12 +9,20 @@ from typing import Any
 
 from fhirhub.resource.json import dumps
 from fhirhub.search.rows import MIN_DATE, VALUE_BITS, Phrase, Rows
+from fhirhub.store.audit.chain import insert
 from fhirhub.store.ranges import date_key, number_key
 from fhirhub.store.records import METHODS, Change
 from fhirhub.store.resolve import Name
 
 ARGUMENTS = 43
 CALL = "select * from write_changes(" + ", ".join(f"${n}" for n in range(1, ARGUMENTS + 1)) + ")"
+CALL_AUDITED = f"""
+with written as materialized ({CALL}), recorded as (
+    {insert(ARGUMENTS + 1, "where not exists (select from written where problem <> 0)")}
+)
+select * from written
+"""
+"""The same with the rows of the audit trail that tell of it: both come to be, or neither."""
 CODINGS = 50_000
 """Entries of each dictionary that a process remembers."""
 REINDEX = "REINDEX"

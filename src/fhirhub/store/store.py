@@ -12,6 +12,9 @@ from fhirhub.definitions.tables import Definitions
 from fhirhub.errors import FhirError
 from fhirhub.search.predicate import Predicate
 from fhirhub.search.request import SearchRequest
+from fhirhub.store.audit.chain import Chains
+from fhirhub.store.audit.trail import Entry
+from fhirhub.store.audit.writer import AuditWriter
 from fhirhub.store.cost import UNGUARDED, Guard
 from fhirhub.store.cursor import Sealer
 from fhirhub.store.deferred import Deferred
@@ -72,9 +75,9 @@ class Session:
         """One page of a search, with what this session has written."""
         return await self._store.searcher.search(request, self._connection.fetch, keep=False)
 
-    async def write(self, changes: Sequence[Change]) -> list[Written]:
-        """All of ``changes``, to be committed with the session."""
-        return await self._store.writer.write_within(changes, self._connection.fetch, self.lessons)
+    async def write(self, changes: Sequence[Change], entries: Sequence[Entry] = ()) -> list[Written]:
+        """All of ``changes``, to be committed with the session; ``entries`` of the audit trail tell of them."""
+        return await self._store.writer.write_within(changes, self._connection, self.lessons, entries)
 
 
 class Store:
@@ -88,6 +91,7 @@ class Store:
         *,
         integrity: bool,
         guard: Guard = UNGUARDED,
+        audit_key: bytes | None = None,
     ) -> None:
         self.definitions = definitions
         self.secret = keys["hash"]
@@ -98,7 +102,12 @@ class Store:
         resolver = Resolver(definitions.type_number)
         packer = Packer(definitions.type_number, referrers(definitions), integrity=integrity)
         types = definitions.resource_types
-        self.writer = Writer(lanes["write"], packer, resolver, RidSource(), types, integrity=integrity)
+        chains = None if audit_key is None else Chains(audit_key)
+        self.audit = None if chains is None else AuditWriter(lanes["audit"], chains)
+        """The audit trail, for what is no part of a change; None without a key."""
+        self.writer = Writer(
+            lanes["write"], packer, resolver, RidSource(), types, integrity=integrity, chains=chains
+        )
         deferred = Deferred(definitions, self.secret)
         self.searcher = Searcher(definitions, resolver, self.statistics, self.sealer, deferred, guard)
         self._refresher: asyncio.Task[None] | None = None
@@ -112,9 +121,11 @@ class Store:
         integrity: bool = True,
         connections: int = 8,
         guard: Guard = UNGUARDED,
+        audit_key: bytes | None = None,
     ) -> Store:
         """A store on the migrated database at ``dsn``, with about ``connections`` connections of its own.
 
+        ``audit_key`` (``Keys.derive("audit")``) lets it add to the audit trail.
         ``guard`` limits what one search may cost; commands of an administrator have no such limit.
         """
         patience = {"statement_timeout": f"{guard.timeout * 1000:.0f}"} if guard.timeout else None
@@ -123,9 +134,17 @@ class Store:
             "write": Lane(dsn, 2),
             "search": Lane(dsn, max(connections - 4, 2), patience),
             "session": Lane(dsn, max(connections - 4, 2)),
+            "audit": Lane(dsn, 1),
         }
         await lanes["read"].open()
-        store = cls(definitions, lanes, await load_secrets(lanes["read"]), integrity=integrity, guard=guard)
+        store = cls(
+            definitions,
+            lanes,
+            await load_secrets(lanes["read"]),
+            integrity=integrity,
+            guard=guard,
+            audit_key=audit_key,
+        )
         await store.statistics.refresh(lanes["read"].fetch)
         store._refresher = asyncio.get_running_loop().create_task(store._refresh())
         return store
@@ -136,6 +155,8 @@ class Store:
             self._refresher.cancel()
             with suppress(asyncio.CancelledError):
                 await self._refresher
+        if self.audit is not None:
+            await self.audit.drain()
         for lane in self._lanes.values():
             await lane.close()
 
@@ -175,12 +196,12 @@ class Store:
         rows = await self._lanes["read"].fetch(VERSION, rt, id_, version)
         return stored(type_, id_, rows[0]) if rows else None
 
-    async def write(self, changes: Sequence[Change]) -> list[Written]:
-        """All of ``changes`` or none; returns when they are safely on disk.
+    async def write(self, changes: Sequence[Change], entries: Sequence[Entry] = ()) -> list[Written]:
+        """All of ``changes`` or none, with ``entries`` of the audit trail; returns when they are safely on disk.
 
         Raises StaleBase, Dangling or Referenced (see :mod:`fhirhub.store.records`).
         """
-        return await self.writer.write(changes)
+        return await self.writer.write(changes, entries)
 
     async def search(self, request: SearchRequest) -> Page:
         """One page of a search."""

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 import asyncpg
 
 from fhirhub.errors import Issue
-from fhirhub.store.engine import FULL, LOST, Lane
-from fhirhub.store.pack import CALL, Packer, Unit
+from fhirhub.store.audit.chain import Chain, Chains
+from fhirhub.store.audit.trail import Entry
+from fhirhub.store.engine import FULL, LOST, Connection, Lane
+from fhirhub.store.pack import CALL, CALL_AUDITED, Packed, Packer, Unit
 from fhirhub.store.records import Change, Dangling, Referenced, StaleBase, Stored, Written, missing_reference
 from fhirhub.store.resolve import Fetch, Name, Resolver, RidSource
 
@@ -49,6 +51,8 @@ class Order:
     attempts: int = 0
     lessons: list[Lesson] | None = None
     """Where to leave what was learned when the commit is somebody else's."""
+    entries: Sequence[Entry] = ()
+    """What the audit trail tells of it, in the same commit."""
 
     def fail(self, error: Exception) -> None:
         """Answer with ``error``, unless whoever waits has gone."""
@@ -69,8 +73,11 @@ class Writer:
         *,
         integrity: bool,
         flights: int = 2,
+        chains: Chains | None = None,
     ) -> None:
+        """``chains`` are needed for changes that come with entries for the audit trail."""
         self._lane = lane
+        self._chains = chains
         self._packer = packer
         self._resolver = resolver
         self._rids = rids
@@ -84,10 +91,11 @@ class Writer:
         self._scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def write(self, changes: Sequence[Change]) -> list[Written]:
-        """All of ``changes`` or none, together with whatever else is waiting; returns after the commit."""
+    async def write(self, changes: Sequence[Change], entries: Sequence[Entry] = ()) -> list[Written]:
+        """All of ``changes`` and the ``entries`` that tell of them, or none, together with whatever else is waiting;
+        returns after the commit."""
         loop = asyncio.get_running_loop()
-        order = Order(changes, loop.create_future())
+        order = Order(changes, loop.create_future(), entries=entries)
         self._pending.append(order)
         self._schedule(loop)
         return await order.done
@@ -120,7 +128,7 @@ class Writer:
         self._schedule(loop)
         try:
             async with self._lane.use() as connection:
-                await self._apply(group, connection.fetch)
+                await self._apply(group, connection.fetch, self._chain_of(connection))
         except Exception as error:
             for order in group:
                 order.fail(error)
@@ -129,17 +137,21 @@ class Writer:
             self._heavy -= heavy
             self._schedule(loop)
 
-    async def _apply(self, group: list[Order], fetch: Fetch) -> None:
+    def _chain_of(self, connection: Connection) -> Chain | None:
+        return self._chains.of(connection) if self._chains is not None else None
+
+    async def _apply(self, group: list[Order], fetch: Fetch, chain: Chain | None) -> None:
         """Write ``group``; whoever stands in the way of the others is answered first and left out."""
         units = await self._prepare(group, fetch)
         while units:
             packed = self._packer.pack([unit for _, unit in units])
+            entries = [entry for order, _ in units for entry in order.entries]
             try:
-                rows = await fetch(CALL, *packed.arguments)
+                rows = await _call(packed, entries, fetch, chain)
             except (*LOST, FULL):
                 raise
             except asyncpg.PostgresError as error:
-                await self._alone([order for order, _ in units], error, fetch)
+                await self._alone([order for order, _ in units], error, fetch, chain)
                 return
             if rows and rows[0]["problem"]:
                 refused = await self._refusals([unit for _, unit in units], packed.origin, rows, fetch)
@@ -147,6 +159,8 @@ class Writer:
                     units[number][0].fail(reason)
                 units = [pair for number, pair in enumerate(units) if number not in refused]
                 continue
+            if entries and chain is not None and units[0][0].lessons is None:
+                chain.committed()
             lesson = Lesson(codings=packed.codings, phrases=packed.phrases)
             self._answer(units, packed.origin, rows, lesson)
             within = units[0][0].lessons
@@ -156,22 +170,24 @@ class Writer:
                 within.append(lesson)
             return
 
-    async def _alone(self, orders: list[Order], error: asyncpg.PostgresError, fetch: Fetch) -> None:
+    async def _alone(
+        self, orders: list[Order], error: asyncpg.PostgresError, fetch: Fetch, chain: Chain | None
+    ) -> None:
         """The group failed as a whole: each order by itself, so that only the culprit fails."""
         if len(orders) > 1:
             for order in orders:
-                await self._apply([order], fetch)
+                await self._apply([order], fetch, chain)
             return
         (order,) = orders
         order.attempts += 1
         if isinstance(error, RETRY) and order.attempts <= LAST_ATTEMPT:
-            await self._apply(orders, fetch)
+            await self._apply(orders, fetch, chain)
         elif isinstance(error, asyncpg.UniqueViolationError):
             # Without integrity, somebody else may just have made the same placeholder.
             if self._integrity or order.attempts > LAST_ATTEMPT:
                 order.fail(StaleBase(_concurrent(order.changes[0])))
             else:
-                await self._apply(orders, fetch)
+                await self._apply(orders, fetch, chain)
         elif isinstance(error, RETRY):
             order.fail(StaleBase(_concurrent(order.changes[0])))
         elif isinstance(error, asyncpg.DataError):
@@ -300,15 +316,28 @@ class Writer:
                 order.done.set_result([answer[position] for position in range(len(answer))])
 
     async def write_within(
-        self, changes: Sequence[Change], fetch: Fetch, lessons: list[Lesson]
+        self,
+        changes: Sequence[Change],
+        connection: Connection,
+        lessons: list[Lesson],
+        entries: Sequence[Entry] = (),
     ) -> list[Written]:
-        """All of ``changes`` inside a database transaction that is already open on ``fetch``'s connection.
+        """All of ``changes`` inside a database transaction that is already open on ``connection``.
 
         ``lessons`` collects what to :meth:`learn` when that has been committed.
         """
-        order = Order(changes, asyncio.get_running_loop().create_future(), LAST_ATTEMPT, lessons)
-        await self._apply([order], fetch)
+        order = Order(changes, asyncio.get_running_loop().create_future(), LAST_ATTEMPT, lessons, entries)
+        await self._apply([order], connection.fetch, self._chain_of(connection))
         return await order.done
+
+
+async def _call(
+    packed: Packed, entries: Sequence[Entry], fetch: Fetch, chain: Chain | None
+) -> Sequence[asyncpg.Record]:
+    if not entries:
+        return await fetch(CALL, *packed.arguments)
+    assert chain is not None, "entries need chains"
+    return await fetch(CALL_AUDITED, *packed.arguments, *await chain.rows(entries, fetch))
 
 
 def compose(pending: list[Order]) -> tuple[list[Order], list[Order]]:

@@ -1,0 +1,150 @@
+"""Chains: each row of the audit trail is authenticated together with the one before it.
+
+Every database connection that adds rows has a chain to itself for as long as it lives, so writers never wait for
+one another; when it goes, the next connection that needs a chain takes it over where it ended. Now and then a
+*checkpoint* row tells where all the other chains were, so that cutting off the end of one is found by the others.
+
+mac = HMAC-SHA-256(key, mac of the row before, or 32 zero bytes + JSON of [chain, seq, at, …the Entry])
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import orjson
+
+from fhirhub.store.audit.trail import Entry
+from fhirhub.store.engine import Connection
+
+Fetch = Callable[..., Awaitable[Sequence[Any]]]
+Head = tuple[int, bytes]
+"""Number and mac of the last row of a chain; (0, GENESIS) for an empty one."""
+
+GENESIS = bytes(32)
+ROWS = 1_000
+"""Rows after which a chain has another checkpoint."""
+SECONDS = 60.0
+"""Seconds after which a chain that is in use has another checkpoint."""
+CHAINS = 9_999
+
+FREE = f"""
+select n from generate_series(1, {CHAINS}) as n where pg_try_advisory_lock(7334, n) limit 1
+"""
+"""A chain that no connection holds. The lock is the connection's, until it ends, whatever becomes of transactions."""
+HEAD = "select seq, mac from audit where chain = $1 order by seq desc limit 1"
+HEADS = """
+with recursive heads as (
+    (select chain, seq, mac from audit order by chain desc, seq desc limit 1)
+    union all
+    select h.chain, h.seq, h.mac
+    from heads
+    cross join lateral (
+        select a.chain, a.seq, a.mac from audit a
+        where a.chain < heads.chain order by a.chain desc, a.seq desc limit 1
+    ) as h
+)
+select chain, seq, mac from heads
+"""
+
+ARGUMENTS = 14
+
+
+def insert(first: int = 1, condition: str = "") -> str:
+    """The statement that adds what :meth:`Chain.rows` gives as arguments number ``first`` and up."""
+    n = range(first, first + ARGUMENTS)
+    return f"""
+    insert into audit (chain, seq, at, outcome, status, kind, interaction, type, id, agent, request, patients, detail, mac)
+    select ${n[0]}::integer, ${n[1]}::bigint + e.n, ${n[2]}::bigint, e.outcome, e.status, e.kind, e.interaction,
+        e.type, e.id, e.agent, e.request, string_to_array(e.patients, ' '), e.detail, e.mac
+    from unnest(
+        ${n[3]}::smallint[], ${n[4]}::smallint[], ${n[5]}::text[], ${n[6]}::text[], ${n[7]}::text[], ${n[8]}::text[],
+        ${n[9]}::text[], ${n[10]}::text[], ${n[11]}::text[], ${n[12]}::json[], ${n[13]}::bytea[]
+    ) with ordinality
+        as e (outcome, status, kind, interaction, type, id, agent, request, patients, detail, mac, n)
+    {condition}
+    """
+
+
+INSERT = insert()
+
+
+def mac_of(key: bytes, before: bytes, chain: int, seq: int, at: int, entry: Sequence[Any]) -> bytes:
+    """The mac of one row; ``before`` is that of the row before it."""
+    return hmac.digest(key, before + orjson.dumps([chain, seq, at, *entry]), "sha256")
+
+
+class Chain:
+    """The chain of one connection. Only that connection's statements may use it, one after the other."""
+
+    def __init__(self, key: bytes, clock: Callable[[], int]) -> None:
+        self._key = key
+        self._clock = clock
+        self.number = 0
+        self._head: Head | None = None
+        """Where the chain ends in the database; None: it has to be looked up."""
+        self._next: Head | None = None
+        self._counted = 0
+        self._checked = 0.0
+
+    async def rows(self, entries: Sequence[Entry], fetch: Fetch) -> tuple[Any, ...]:
+        """The arguments of :func:`insert` for ``entries``. ``fetch`` runs on the chain's own connection.
+
+        Call :meth:`committed` once they are; else where the chain ends is looked up the next time, which is always
+        right, also inside a transaction that goes on.
+        """
+        if not self.number:
+            self.number = (await fetch(FREE))[0]["n"]
+        head, self._head = self._head, None
+        if head is None:
+            found = await fetch(HEAD, self.number)
+            head = (found[0]["seq"], bytes(found[0]["mac"])) if found else (0, GENESIS)
+        chained = list(entries)
+        now = time.monotonic()
+        if not self._checked or self._counted >= ROWS or now - self._checked > SECONDS:
+            chained.insert(0, await self._checkpoint(fetch))
+            self._counted, self._checked = 0, now
+        self._counted += len(chained)
+        at = self._clock()
+        seq, mac = head
+        macs = []
+        for entry in chained:
+            seq += 1
+            mac = mac_of(self._key, mac, self.number, seq, at, entry)
+            macs.append(mac)
+        self._next = (seq, mac)
+        return (self.number, head[0], at, *zip(*chained, strict=True), macs)
+
+    def committed(self) -> None:
+        """What :meth:`rows` gave last is in the database for good."""
+        self._head = self._next
+
+    async def _checkpoint(self, fetch: Fetch) -> Entry:
+        heads = {
+            str(row["chain"]): [row["seq"], bytes(row["mac"]).hex()]
+            for row in await fetch(HEADS)
+            if row["chain"] != self.number
+        }
+        return Entry(
+            0, 0, "checkpoint", "checkpoint", "", "", "", "", "", orjson.dumps({"heads": heads}).decode()
+        )
+
+
+class Chains:
+    """The chains of a process, one for each of its connections that adds rows."""
+
+    def __init__(self, key: bytes, clock: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+        """``key`` is ``Keys.derive("audit")``; ``clock`` gives microseconds since 1970 UTC."""
+        self._key = key
+        self._clock = clock
+        self._chains: WeakKeyDictionary[Connection, Chain] = WeakKeyDictionary()
+
+    def of(self, connection: Connection) -> Chain:
+        """The chain of ``connection``, which the caller has to itself."""
+        chain = self._chains.get(connection)
+        if chain is None:
+            chain = self._chains[connection] = Chain(self._key, self._clock)
+        return chain
