@@ -27,6 +27,7 @@ from fhirhub.interactions.search import search_compartment, search_system, searc
 from fhirhub.interactions.update import conditional_update, update
 from fhirhub.operations.everything import everything
 from fhirhub.operations.lastn import lastn
+from fhirhub.keys import load as load_keys
 from fhirhub.packaged import folder
 from fhirhub.search.extract import Extractor
 from fhirhub.search.parse import SearchParser
@@ -81,6 +82,7 @@ def create_app(settings: Settings) -> Dispatcher:
             integrity=settings.referential_integrity,
             connections=settings.pool_size,
             guard=Guard(settings.search_cost, settings.search_timeout),
+            audit_key=load_keys(settings).derive("audit") if settings.is_audited else None,
         )
         try:
             dispatcher.store = store
@@ -111,7 +113,7 @@ def make_hub(settings: Settings, definitions: Definitions, capability: Capabilit
     return Hub(
         definitions=definitions,
         capability=capability,
-        store=View(store, OPEN, extractor),
+        store=View(store, OPEN, extractor, audit=store.audit),
         validator=Validator(definitions),
         extractor=extractor,
         parser=SearchParser(definitions, store.secret, registry),

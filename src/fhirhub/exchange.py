@@ -40,6 +40,18 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request comes from."""
+
+    base: str = ""
+    """The service base that the caller used, without a trailing slash."""
+    address: str = ""
+    """The caller's network address."""
+    request: str = ""
+    """X-Request-Id, the caller's own or one made here."""
+
+
+@dataclass(frozen=True, slots=True)
 class FhirRequest:
     """One interaction, named as in the CapabilityStatement (``read``, ``search-type``, …)."""
 

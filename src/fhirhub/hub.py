@@ -12,9 +12,10 @@ from weakref import WeakValueDictionary
 from fhirhub.auth.access import Access
 from fhirhub.capability import Capability
 from fhirhub.definitions.tables import Definitions
-from fhirhub.exchange import FhirRequest, FhirResult
+from fhirhub.exchange import FhirRequest, FhirResult, Origin
 from fhirhub.search.extract import Extractor
 from fhirhub.search.parse import SearchParser
+from fhirhub.store.audit.trail import Trail
 from fhirhub.validation import Validator
 from fhirhub.view.view import View
 
@@ -77,9 +78,13 @@ class Hub:
         """What the caller may do."""
         return self.store.access
 
-    def seen_by(self, access: Access, base: str, address: str) -> Hub:
-        """This hub for a caller with ``access`` at the network ``address``, who called the service base ``base``."""
-        return replace(self, store=self.store.seen_by(access, base, address))
+    def seen_by(self, access: Access, origin: Origin) -> Hub:
+        """This hub for a caller at ``origin`` with ``access``."""
+        return replace(self, store=self.store.seen_by(access, origin))
+
+    def told(self, trail: Trail) -> Hub:
+        """This hub for one interaction, of which ``trail`` is to tell."""
+        return replace(self, store=self.store.told(trail))
 
 
 Handler = Callable[[Hub, FhirRequest], Awaitable[FhirResult]]

@@ -128,14 +128,23 @@ class Settings:
     session_absolute: float = _var(
         43_200.0, _seconds, "Seconds after which a browser is signed out however busy it is."
     )
+    audit: str = _var(
+        "auto",
+        _one_of("auto", "on", "off"),
+        "Record every interaction in the audit trail; auto: unless everything is open (FHIRHUB_NO_AUTH).",
+    )
     cors_origins: tuple[str, ...] = _var(
         ("loopback",),
         _words,
         "Origins that browsers may call from; loopback = pages of this machine, * = all.",
     )
     registration: bool = _var(False, _switch, "Let apps register themselves at /auth/register (RFC 7591).")
-    practice_name: str = _var("fhirhub practice", str, "The name by which patients and apps know the practice.")
-    practice_url: str | None = _var(None, _url, "The practice's web site; its brand in app lists is named by it.")
+    practice_name: str = _var(
+        "fhirhub practice", str, "The name by which patients and apps know the practice."
+    )
+    practice_url: str | None = _var(
+        None, _url, "The practice's web site; its brand in app lists is named by it."
+    )
     practice_logo: str | None = _var(
         None, _url, "https address of the practice's logo (SVG, or PNG of 1024x1024) for app lists."
     )
@@ -176,6 +185,11 @@ class Settings:
     metrics_token: str | None = _var(
         None, str, "Bearer token for /metrics; without it only loopback callers get metrics.", secret=True
     )
+
+    @property
+    def is_audited(self) -> bool:
+        """Whether there is an audit trail. Where everything is open there is nobody to tell of."""
+        return self.audit == "on" or (self.audit == "auto" and not self.no_auth)
 
     @property
     def bind_is_loopback(self) -> bool:

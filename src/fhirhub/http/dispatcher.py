@@ -14,7 +14,7 @@ from typing import Protocol
 
 from fhirhub.auth.access import Access
 from fhirhub.errors import FhirError, Issue, MethodNotAllowed, NotAcceptable, Overloaded, UnsupportedMediaType
-from fhirhub.exchange import FhirRequest, FhirResult, Preferences
+from fhirhub.exchange import Caller, FhirRequest, FhirResult, Origin, Preferences
 from fhirhub.http import binary, negotiation
 from fhirhub.http.budget import Budget, weight
 from fhirhub.http.cors import Cors
@@ -35,9 +35,10 @@ from fhirhub.http.routes import Route, resolve
 from fhirhub.http.shell import Life, live
 from fhirhub.http.telemetry import ROUTE
 from fhirhub.hub import Hub
-from fhirhub.interactions.perform import perform
+from fhirhub.interactions.perform import is_recorded, perform
 from fhirhub.interactions.query import parameters as query_parameters
 from fhirhub.resource import json, xml
+from fhirhub.store.audit.trail import Entry, event, outcome_of
 from fhirhub.store.store import Store
 
 Headers = Mapping[bytes, bytes]
@@ -126,7 +127,7 @@ class Dispatcher:
                     parameters = query_parameters(query) if query else ()
                     shape = _shape(method, path, parameters, headers)
                     if self.is_guarded and path not in OPEN:
-                        hub = await self._enter(scope, headers, hub)
+                        hub = await self._enter(scope, headers, hub, id)
                     result, final = await self._answer(scope, path, parameters, receive, headers, hub)
                     if self.budget is not None:
                         extra += self._charged(self.budget, scope, hub)
@@ -139,11 +140,25 @@ class Dispatcher:
             except Disconnected:
                 return
             except Exception as error:  # noqa: BLE001  whatever it is, the caller gets an outcome
-                result = result_of(error, id.decode())
+                result = await self._told(scope, path, id, error)
                 shape, body = _error_body(result, shape, self.hub)
             await send_result(send, result, body, shape, extra)
         finally:
             self.in_flight -= 1
+
+    async def _told(self, scope: Scope, path: str, id: bytes, error: Exception) -> FhirResult:
+        """The answer to a request that ended with ``error``, which the audit trail knows of before it leaves."""
+        result = result_of(error, id.decode())
+        audit = self.hub.store.audit if self.hub is not None else None
+        if audit is None or is_recorded(error):
+            return result
+        client = scope.get("client")
+        caller = Caller(address=client[0] if client else "")
+        try:
+            await audit.record([_failure(scope["method"], path, caller, result.status, id.decode(), error)])
+        except FhirError as unheard:
+            return result_of(unheard, id.decode())
+        return result
 
     def _ready(self) -> Hub:
         if self.hub is None:
@@ -158,22 +173,23 @@ class Dispatcher:
     @property
     def is_guarded(self) -> bool:
         """Whether every request gets a hub of its own."""
-        return self.gate is not None or self.budget is not None
+        audited = self.hub is not None and self.hub.store.audit is not None
+        return self.gate is not None or self.budget is not None or audited
 
-    async def _enter(self, scope: Scope, headers: Headers, hub: Hub) -> Hub:
+    async def _enter(self, scope: Scope, headers: Headers, hub: Hub, id: bytes) -> Hub:
         """``hub`` as the caller may see it. Raises Unauthorized, or TooManyRequests for one who spent too much."""
         client = scope.get("client")
         address = client[0] if client else ""
         access = hub.access if self.gate is None else await self.gate.access(headers, address)
         if self.budget is not None:
             self.budget.admit(_key(access, address))
-        return hub.seen_by(access, self._base_of(scope, headers), address)
+        return hub.seen_by(access, Origin(self._base_of(scope, headers), address, id.decode()))
 
     def _charged(self, budget: Budget, scope: Scope, hub: Hub) -> Pairs:
         """Take what the answer cost from the caller's budget; the headers that tell what is left."""
         route = scope.get(ROUTE)
         cost = weight(route.interaction if route is not None else "", hub.store.spent)
-        told = budget.charge(_key(hub.access, hub.store.address), cost)
+        told = budget.charge(_key(hub.access, hub.store.origin.address), cost)
         return [(name.lower().encode(), value.encode()) for name, value in told.items()]
 
     def _base_of(self, scope: Scope, headers: Headers) -> str:
@@ -270,6 +286,16 @@ class Dispatcher:
             self._base_of(scope, headers),
             route.operation,
         )
+
+
+def _failure(method: str, path: str, caller: Caller, status: int, request: str, error: Exception) -> Entry:
+    """What the audit trail is told of a request that did not come as far as its interaction."""
+    steps = path.split("/")
+    return event(
+        "rest", "refused", caller, outcome=outcome_of(status), status=status, request=request,
+        type=steps[0], id=steps[1] if len(steps) > 1 else "",
+        more={"method": method, "why": str(error) if isinstance(error, FhirError) else type(error).__name__},
+    )  # fmt: skip
 
 
 def _key(access: Access, address: str) -> str:

@@ -40,6 +40,9 @@ async def batch(
     # Deletes before creates before updates before reads, as in a transaction: what an entry may rely on is the same.
     for _, entries in groupby(planned.in_order(), lambda entry: entry.method):
         await asyncio.gather(*(one(entry) for entry in entries))
+    if hub.store.trail is not None:
+        # Each entry has told of itself.
+        hub.store.trail.recorded = True
     listed = [answers[entry.index].as_json() for entry in planned.entries]
     return FhirResult(200, bundle("batch-response", None, (), listed, hub.clock()))
 
@@ -47,7 +50,7 @@ async def batch(
 async def _one(hub: Hub, whole: FhirRequest, entry: Entry) -> Answered:
     try:
         request = request_of(entry, whole)
-        return answered(request, await perform(hub, request))
+        return answered(request, await perform(hub, request, entry.index))
     except FhirError as error:
         return failed(error.status, named(error, entry.expression).issues)
     except Exception:  # noqa: BLE001  the other entries are done; theirs are answers the caller needs

@@ -5,9 +5,13 @@ What is not named here is refused: a new interaction or operation is closed unti
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fhirhub.auth.access import Access
+from fhirhub.errors import FhirError
 from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.hub import Hub
+from fhirhub.store.audit.trail import Trail
 
 ACTIONS: dict[str, tuple[str, ...]] = {
     "read": ("r",),
@@ -53,7 +57,47 @@ def admit(access: Access, interaction: str, type: str | None, operation: str | N
         access.require(action, type)
 
 
-async def perform(hub: Hub, request: FhirRequest) -> FhirResult:
-    """Answer ``request`` as far as the caller of ``hub`` may have it answered."""
-    admit(hub.access, request.interaction, request.type, request.operation)
-    return await hub.dispatch[request.interaction](hub, request)
+async def perform(hub: Hub, request: FhirRequest, place: int | None = None) -> FhirResult:
+    """Answer ``request`` as far as the caller of ``hub`` may have it answered; ``place`` is its position in a Bundle.
+
+    Where there is an audit trail, it is on record before this returns, refusals and failures too.
+    """
+    audit = hub.store.audit
+    if audit is None:
+        admit(hub.access, request.interaction, request.type, request.operation)
+        return await hub.dispatch[request.interaction](hub, request)
+    trail = _trail(hub, request, place)
+    told = hub.told(trail)
+    try:
+        admit(hub.access, request.interaction, request.type, request.operation)
+        result = await told.dispatch[request.interaction](told, request)
+    except Exception as error:
+        status = error.status if isinstance(error, FhirError) else 500
+        why = str(error) if isinstance(error, FhirError) else type(error).__name__
+        await audit.record([trail.finished(status, why)])
+        recorded(error)
+        raise
+    finally:
+        hub.store.spent += told.store.spent
+    if not trail.recorded:
+        await audit.record([trail.finished(result.status)])
+    return result
+
+
+def _trail(hub: Hub, request: FhirRequest, place: int | None) -> Trail:
+    origin = hub.store.origin
+    interaction = f"${request.operation}" if request.interaction == "operation" else request.interaction
+    return Trail(
+        replace(hub.access.caller, address=origin.address), interaction, request.type, request.id,
+        version=request.version, query=request.parameters, base=request.base, request=origin.request, entry=place,
+    )  # fmt: skip
+
+
+def recorded(error: Exception) -> None:
+    """Note that the audit trail already tells of ``error``."""
+    error.__dict__["recorded"] = True
+
+
+def is_recorded(error: Exception) -> bool:
+    """Whether the audit trail already tells of ``error``."""
+    return bool(error.__dict__.get("recorded"))

@@ -151,7 +151,8 @@ async def _carry_out(work: Work, store: View) -> tuple[list[Change], list[Writte
         with _in(entry):
             work.changes[entry.index] = _changes(work, entry)
     changes = [one for several in work.changes.values() for one in several]
-    return changes, await store.write(changes) if changes else []
+    places = [number for number, several in work.changes.items() for _ in several]
+    return changes, await store.write(changes, places) if changes else []
 
 
 async def _conditional_references(work: Work, store: View) -> dict[str, str]:
@@ -240,7 +241,7 @@ def _changes(work: Work, entry: Entry) -> list[Change]:
 async def _read(hub: Hub, whole: FhirRequest, entry: Entry) -> Answered:
     with _in(entry):
         request = request_of(entry, whole)
-        return answered(request, await perform(hub, request))
+        return answered(request, await perform(hub, request, entry.index))
 
 
 def _response(

@@ -14,6 +14,7 @@ from typing import Any
 
 from fhirhub.auth.access import Access
 from fhirhub.errors import Forbidden, Issue
+from fhirhub.exchange import Origin
 from fhirhub.resource import json
 from fhirhub.search.extract import Extractor
 from fhirhub.search.match import Subject
@@ -21,6 +22,8 @@ from fhirhub.search.narrowing import narrowed
 from fhirhub.search.predicate import Predicate
 from fhirhub.search.request import SearchRequest
 from fhirhub.search.sight import ALL, Sight
+from fhirhub.store.audit.trail import Trail
+from fhirhub.store.audit.writer import AuditWriter
 from fhirhub.store.records import Change, HistoryPage, Page, Referenced, Stored, Written
 from fhirhub.store.store import Session, Store
 from fhirhub.view.images import fits, redacted
@@ -28,6 +31,9 @@ from fhirhub.view.writing import WriteRules
 
 Name = tuple[str, str]
 """(type, id) of a resource."""
+
+
+NOWHERE = Origin()
 
 
 class BoundSealer:
@@ -47,15 +53,20 @@ class BoundSealer:
 
 
 class View:
-    """Resources as far as ``access`` lets them be seen; ``base`` is the service base that the caller used."""
+    """Resources as far as ``access`` lets them be seen by a caller at ``origin``.
+
+    What is looked at and changed is told to ``trail``, where there is one.
+    """
 
     def __init__(
         self,
         store: Store,
         access: Access,
         extractor: Extractor,
-        base: str = "",
-        address: str = "",
+        origin: Origin = NOWHERE,
+        *,
+        audit: AuditWriter | None = None,
+        trail: Trail | None = None,
         session: Session | None = None,
     ) -> None:
         self._store = store
@@ -64,18 +75,25 @@ class View:
         # A session has one connection, so it answers one question at a time.
         self._turn: AbstractAsyncContextManager[Any] = Lock() if session else nullcontext()
         self._extractor = extractor
-        self._base = base
         self.access = access
-        self.address = address
-        """The network address of the caller."""
+        self.origin = origin
+        self.audit = audit
+        self.trail = trail
         self.spent = 0.0
         """Index entries that the searches so far were expected to look at."""
         self.sealer = BoundSealer(store, access.sight.holder)
         self._rules = WriteRules(access, self._find)
 
-    def seen_by(self, access: Access, base: str, address: str = "") -> View:
+    def seen_by(self, access: Access, origin: Origin) -> View:
         """The same store as another caller may see it."""
-        return View(self._store, access, self._extractor, base, address)
+        return View(self._store, access, self._extractor, origin, audit=self.audit)
+
+    def told(self, trail: Trail) -> View:
+        """This view for one interaction, of which ``trail`` is to tell."""
+        return View(
+            self._store, self.access, self._extractor, self.origin, audit=self.audit, trail=trail,
+            session=self._session,
+        )  # fmt: skip
 
     @property
     def sight(self) -> Sight:
@@ -91,7 +109,10 @@ class View:
     async def exclusively(self, locks: Sequence[str]) -> AsyncIterator[View]:
         """This view inside one database transaction (:meth:`fhirhub.store.store.Store.exclusively`)."""
         async with self._store.exclusively(locks) as session:
-            view = View(self._store, self.access, self._extractor, self._base, self.address, session)
+            view = View(
+                self._store, self.access, self._extractor, self.origin, audit=self.audit, trail=self.trail,
+                session=session,
+            )  # fmt: skip
             yield view
             self.spent += view.spent
 
@@ -104,8 +125,12 @@ class View:
         """
         if self.sight.is_open(action, type):
             async with self._turn:
-                return await self._source.read(type, id)
-        return (await self._visible(action, type, [id])).get(id)
+                found = await self._source.read(type, id)
+        else:
+            found = (await self._visible(action, type, [id])).get(id)
+        if self.trail is not None and found is not None and action == "r":
+            self.trail.saw((found,))
+        return found
 
     async def read_many(self, names: Sequence[Name], action: str = "r") -> list[Stored | None]:
         """As :meth:`read`, for many, in the order asked for."""
@@ -120,12 +145,14 @@ class View:
 
     async def vread(self, type: str, id: str, version: int) -> Stored | None:
         """One version, when both the present one and that one may be seen."""
-        if self.sight.is_open("r", type):
-            return await self._store.vread(type, id, version)
-        if not await self._visible("r", type, [id]):
+        is_open = self.sight.is_open("r", type)
+        if not is_open and not await self._visible("r", type, [id]):
             return None
         stored = await self._store.vread(type, id, version)
-        return self._shown(stored) if stored is not None and self._was_visible(stored) else None
+        if stored is None or not (is_open or self._was_visible(stored)):
+            return None
+        self._saw((stored,))
+        return self._shown(stored)
 
     async def history(
         self,
@@ -143,6 +170,7 @@ class View:
                 return HistoryPage()
             page = await self._store.history([type], id, since, at, count, cursor)
             page.versions = [self._shown(each) for each in page.versions if self._was_visible(each)]
+            self._saw(page.versions)
             return page
         among = self._store.definitions.resource_types if type is None else (type,)
         if id is None:
@@ -150,7 +178,9 @@ class View:
             if not among:
                 text = "The history of many resources is for those who may see every resource of a type."
                 raise Forbidden(Issue("forbidden", text))
-        return await self._store.history(among, id, since, at, count, cursor)
+        page = await self._store.history(among, id, since, at, count, cursor)
+        self._saw(page.versions)
+        return page
 
     async def search(self, request: SearchRequest) -> Page:
         """One page of a search; nothing that is hidden is found, counted, followed or included."""
@@ -161,28 +191,39 @@ class View:
         if self.sight.hidden:
             page.matches = [self._shown(each) for each in page.matches]
             page.included = [self._shown(each) for each in page.included]
+        self._saw(page.matches)
+        self._saw(page.included)
         return page
 
     async def latest(self, request: SearchRequest, each: int) -> list[Stored]:
         """The last ``each`` matches of every code (:func:`fhirhub.store.latest.latest`)."""
         asked = narrowed(request, self.sight, self._store.definitions, self.access.require)
-        return [self._shown(found) for found in await self._store.latest(asked, each)]
+        found = await self._store.latest(asked, each)
+        self._saw(found)
+        return [self._shown(stored) for stored in found]
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    async def write(self, changes: Sequence[Change]) -> list[Written]:
-        """All of ``changes`` or none. Raises Forbidden for an image, before or after, that is out of reach."""
-        if self.sight.everything:
-            async with self._turn:
-                return await self._source.write(changes)
-        await self._rules.check(changes)
+    async def write(self, changes: Sequence[Change], places: Sequence[int | None] = ()) -> list[Written]:
+        """All of ``changes`` or none. Raises Forbidden for an image, before or after, that is out of reach.
+
+        ``places`` are their positions in a Bundle, for the audit trail, which is written in the same commit.
+        """
+        if not self.sight.everything:
+            await self._rules.check(changes)
+        entries = self.trail.written(changes, places) if self.trail is not None else []
         try:
             async with self._turn:
-                return await self._source.write(changes)
+                written = await self._source.write(changes, entries)
         except Referenced as error:
+            if self.sight.everything:
+                raise
             # Who refers to it may be hidden.
             text = "The resource cannot be deleted: others refer to it."
             raise Referenced([replace(issue, text=text) for issue in error.issues]) from None
+        if self.trail is not None:
+            self.trail.recorded = True
+        return written
 
     def completed(self, document: dict[str, Any], base: Stored | None) -> dict[str, Any]:
         """``document``, which is to replace ``base``, with the elements of it that the caller cannot see."""
@@ -198,6 +239,10 @@ class View:
         if rows is None or not fits(within, Subject(type, stored.id, stored.updated, rows)):
             return replace(stored, content=None)
         return self._shown(stored)
+
+    def _saw(self, found: Iterable[Stored]) -> None:
+        if self.trail is not None:
+            self.trail.saw(found)
 
     # -- seeing ------------------------------------------------------------------------------------------------
 
@@ -216,7 +261,7 @@ class View:
         within = self.sight.of("r", stored.type)
         if stored.deleted or within == ALL:
             return True
-        rows = self._extractor.rows(json.parse(stored.render()), (self._base,))
+        rows = self._extractor.rows(json.parse(stored.render()), (self.origin.base,))
         return fits(within, Subject(stored.type, stored.id, stored.updated, rows))
 
     def _shown(self, stored: Stored) -> Stored:
