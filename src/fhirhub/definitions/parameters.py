@@ -1,5 +1,4 @@
-"""Search parameters as HL7 publishes them, taken apart by the resource type they are used on. Only for
-``compile``."""
+"""Search parameters as they are published, taken apart by the resource type they are used on."""
 
 from __future__ import annotations
 
@@ -96,7 +95,7 @@ def _entry(parameter: Json, name: str, codes: dict[str, str], types: Json) -> Js
     expression = parameter.get("expression")
     if not expression or parameter["code"] in SPECIAL:
         return _special(parameter["url"])
-    alternatives = [own for part in split(corrected(expression)) if (own := _for_type(part, name))]
+    alternatives = [own for part in split(corrected(expression)) if (own := for_type(part, name))]
     return {
         "kind": parameter["type"],
         "expression": " | ".join(alternatives),
@@ -132,7 +131,7 @@ def split(expression: str) -> list[str]:
     return [*parts, expression[start:].strip()]
 
 
-def _for_type(alternative: str, name: str) -> str | None:
+def for_type(alternative: str, name: str) -> str | None:
     """``alternative`` as an expression that starts at type ``name``; None when it belongs to another type."""
     found = _ROOT.match(alternative)
     root = found.group(1) if found else ""

@@ -7,17 +7,21 @@ and the search parameters become objects when they are first looked up.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
 DATA = Path(__file__).with_name("r4.json.gz")
 
 CHOICE, SUMMARY, MODIFIER = 1, 2, 4
+OWN = 8192
+"""pids from here on are those of search parameters that a store defines for itself; those below are HL7's."""
 _ABSENT: list[Any] = [0, None, None]
 
 
@@ -225,6 +229,25 @@ class Definitions:
                 for pid, code, kind, expression, targets, components, url in self._parameter_rows[type]
             }
         return built
+
+    def extended(
+        self, served: Iterable[SearchParameter], known: Iterable[SearchParameter] = ()
+    ) -> Definitions:
+        """These definitions with search parameters of one's own.
+
+        ``known`` are to be found by their pids only: what is not searched by yet, or no longer.
+        """
+        own = list(served)
+        if not own and not known:
+            return self
+        other = copy(self)
+        other._parameters = {**self._parameters}
+        for parameter in own:
+            mine = {**other.search_parameters(parameter.type), parameter.code: parameter}
+            other._parameters[parameter.type] = mine
+        others = {parameter.pid: parameter for parameter in (*known, *own)}
+        other.by_pid = ChainMap(others, cast(dict[int, SearchParameter], self.by_pid))
+        return other
 
     def value_set(self, url: str) -> frozenset[tuple[str, str]] | None:
         """The (system, code) pairs of a value set that some required binding names.

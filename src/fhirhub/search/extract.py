@@ -6,11 +6,11 @@ costs what it holds, however many parameters the type has. Trees are built when 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from fhirhub.definitions.tables import Definitions
+from fhirhub.definitions.tables import OWN, Definitions
 from fhirhub.fhirpath.compile import Move, Route, expression_routes, holds, truth
 from fhirhub.resource.reference import REFERENCE_PROPERTIES, Literal, parse
 from fhirhub.search.parameters import composite, date, near, number, quantity, reference, string, token, uri
@@ -157,6 +157,23 @@ class Extractor:
         rows.date = MIN_DATE if main == MAX_DATE else main
         return rows
 
+    def only(self, type: str, pids: Collection[int]) -> Callable[[dict[str, Any], tuple[str, ...]], Rows]:
+        """A function from a document and bases to the rows of ``pids`` alone, parameters of ``type`` with rows of
+        their own. It makes no words and no main date.
+        """
+        root = _Node()
+        for facet in self._registry.facets(type).values():
+            if facet.pid in pids:
+                self._lay(root, facet, {})
+        walk = root.compiled()
+
+        def rows(document: dict[str, Any], bases: tuple[str, ...] = ()) -> Rows:
+            found = Rows()
+            walk(document, found, Context(document, bases))
+            return found
+
+        return rows
+
     def _add_words(self, document: dict[str, Any], rows: Rows, pid: int) -> None:
         """What ``_text`` and ``_content`` look into."""
         *words, coded = self._words.of(document)
@@ -168,7 +185,8 @@ class Extractor:
 
     def _add_others(self, document: dict[str, Any], rows: Rows, bases: tuple[str, ...]) -> None:
         """References that no search parameter covers stand under parameter 0: nothing may leave them dangling."""
-        known = {f"{type}/{id}" for _, type, id in rows.references}
+        # A parameter of one's own does not count: it may go, and the reference stays.
+        known = {f"{type}/{id}" for pid, type, id in rows.references if pid < OWN}
         for text in _references(document):
             if text in known:
                 continue

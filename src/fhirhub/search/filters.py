@@ -121,6 +121,11 @@ class Filters:
         if found is not None:
             return found
         expression = f"{type}?{shortened(code)}"
+        percent = self._registry.building.get((type, code))
+        if percent is not None:
+            raise not_understood(
+                expression, f"{code} is being indexed, {percent} %; it can be used when that is done"
+            )
         reason = special.UNSERVED_PARAMETERS.get(code)
         if reason is not None and (
             code[0] == "_" or code in self._registry.definitions.search_parameters(type)

@@ -7,10 +7,10 @@ is a Patient). It is found from the data by comparing the alternatives of the ex
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from fhirhub.definitions.tables import Definitions, SearchParameter
+from fhirhub.definitions.tables import OWN, Definitions, SearchParameter
 from fhirhub.fhirpath.compile import Route, expression_routes
 from fhirhub.search.parameters.base import Alias, Facet
 from fhirhub.search.parameters.reference import CANONICAL
@@ -67,8 +67,12 @@ def _with_aliases(facets: dict[str, Facet]) -> dict[str, Facet]:
 class Registry:
     """Facets by type and code, compiled when a type is first asked for."""
 
-    def __init__(self, definitions: Definitions) -> None:
+    def __init__(
+        self, definitions: Definitions, building: Mapping[tuple[str, str], int] | None = None
+    ) -> None:
         self.definitions = definitions
+        self.building = building or {}
+        """(type, code) of a parameter that is being indexed -> percent of the resources that have their rows."""
         self._facets: dict[str, dict[str, Facet]] = {}
         self._by_pid: dict[int, Facet] = {}
 
@@ -78,7 +82,11 @@ class Registry:
         if found is None:
             parameters = self.definitions.search_parameters(type)
             own = {code: self._facet(each, parameters) for code, each in parameters.items() if _served(each)}
-            found = self._facets[type] = _with_aliases(own)
+            # Parameters of one's own stand for themselves: they come and go, and nobody else's rows move for that.
+            found = self._facets[type] = {
+                **_with_aliases({code: facet for code, facet in own.items() if facet.pid < OWN}),
+                **{code: facet for code, facet in own.items() if facet.pid >= OWN},
+            }
             self._by_pid.update((facet.pid, facet) for facet in found.values())
         return found
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from html import unescape
 from typing import Any
 
-from fhirhub.definitions.tables import Definitions
+from fhirhub.definitions.tables import OWN, Definitions
 from fhirhub.fhirpath.compile import Route
 from fhirhub.search.parameters.string import normalised
 from fhirhub.search.registry import Registry
@@ -106,7 +106,7 @@ class Words:
         routes = (
             route
             for facet in self._registry.facets(resource).values()
-            if facet.kind == "token"
+            if facet.kind == "token" and facet.pid < OWN
             for route in facet.routes
             if route.type_name in _CODED and all(move.kind == "child" for move in route.moves)
         )
