@@ -55,6 +55,7 @@ create table authorization_code (
     nonce text,
     session text,
     reason text not null default '',
+    reason_until bigint not null default 0,
     signed_in bigint,
     created bigint not null,
     expires bigint not null,

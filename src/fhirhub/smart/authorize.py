@@ -241,6 +241,7 @@ async def allow(
         nonce=request.nonce,
         session=session.id,
         reason=session.reason,
+        reason_until=session.reason_until,
         signed_in=session.created,
     )
     async with smart.lane.use() as connection, connection.raw.transaction():

@@ -111,7 +111,7 @@ def router(smart: Smart) -> APIRouter:
 
     async def brands(request: Request) -> Response:
         document = bundle(smart.settings, origin_of(request, smart.settings), since)
-        headers = {**_HEADERS, "ETag": _etag(document)}
+        headers = {**_HEADERS, "ETag": etag(document)}
         if headers["ETag"] in (part.strip() for part in request.headers.get("if-none-match", "").split(",")):
             return Response(status_code=304, headers=headers)
         return Response(orjson.dumps(document), headers=headers, media_type="application/fhir+json")
@@ -120,6 +120,6 @@ def router(smart: Smart) -> APIRouter:
     return routes
 
 
-def _etag(document: Mapping[str, Any]) -> str:
+def etag(document: Mapping[str, Any]) -> str:
     """A weak validator that is the same in every process: of the entries, not of the timestamp."""
     return f'W/"{sha256(orjson.dumps(document["entry"])).hexdigest()[:32]}"'

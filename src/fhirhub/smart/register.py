@@ -16,6 +16,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from fhirhub.errors import BadRequest
 from fhirhub.smart import asked
 from fhirhub.smart.context import Smart
 from fhirhub.smart.redirects import problem
@@ -76,15 +77,13 @@ async def _register(smart: Smart, request: Request) -> Response:
     if not isinstance(method, str) or method not in KINDS:
         raise _invalid(f"token_endpoint_auth_method is one of {', '.join(KINDS)}.")
     _check_flow(given)
-    added = await smart.clients.add(
-        name=_name(given),
-        kind=KINDS[method],
-        redirect_uris=_redirect_uris(given),
-        scopes=_scope(given),
-        publisher=UNCHECKED,
-        **_keys(given, method),
-    )
-    client, secret = added
+    wanted = {"name": _name(given), "redirect_uris": _redirect_uris(given), "scopes": _scope(given)}
+    try:
+        client, secret = await smart.clients.add(
+            kind=KINDS[method], publisher=UNCHECKED, **wanted, **_keys(given, method)
+        )
+    except BadRequest as error:
+        raise _invalid(str(error)) from None
     answer = {
         "client_id": client.id,
         "client_id_issued_at": smart.clock() // 1_000_000,

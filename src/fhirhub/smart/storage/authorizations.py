@@ -113,7 +113,8 @@ class CodeRow:
     session: str | None
     """The sign-in session: the end of ``online_access``."""
     reason: str
-    """Why the glass was broken, '' if it was not."""
+    """Why the glass was broken, '' if it was not, and until when."""
+    reason_until: int
     signed_in: int | None
     """When the person signed in: ``auth_time``."""
     expires: int = 0
@@ -171,12 +172,12 @@ returning {_REQUEST}
 """
 _ADD_CODE = """
 insert into authorization_code (code, client, redirect_uri, challenge, grant_id, account, fhir_user, role, scope,
-    context, nonce, session, reason, signed_in, created, expires)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::text::jsonb, $11, $12, $13, $14, $15, $16)
+    context, nonce, session, reason, reason_until, signed_in, created, expires)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::text::jsonb, $11, $12, $13, $14, $15, $16, $17)
 """
 _CODE = (
     "client, redirect_uri, challenge, grant_id, account, fhir_user, role, scope, context::text, nonce, session, "
-    "reason, signed_in, expires"
+    "reason, reason_until, signed_in, expires"
 )
 # The update waits for another that takes the same code, and then finds it spent.
 _TAKE_CODE = f"update authorization_code set spent = $2 where code = $1 and spent is null returning {_CODE}"
@@ -252,7 +253,7 @@ async def add_code(lane: Fetcher, code: CodeRow, now: int) -> str:
     await lane.fetch(
         _ADD_CODE, digest(handle), code.client, code.redirect_uri, code.challenge, code.grant, code.account,
         code.fhir_user, code.role, code.scope, code.context.as_json(), code.nonce, code.session, code.reason,
-        code.signed_in, now, now + CODE_SECONDS * SECOND,
+        code.reason_until, code.signed_in, now, now + CODE_SECONDS * SECOND,
     )  # fmt: skip
     return handle
 
