@@ -31,6 +31,7 @@ from fhirhub.store.described import described
 from fhirhub.store.plan import Plan
 from fhirhub.store.predicates import PROBES, Compiler
 from fhirhub.store.ranges import Condition, Range
+from fhirhub.store.texts import Found
 
 CEILING = 5_000_000.0
 """Entries that one search may look at unless the settings say otherwise."""
@@ -135,6 +136,8 @@ class Estimator:
         """Entries looked at to list all resources of ``rt`` that fulfil ``where``: the other side of ``rids``."""
         size = self.compiler.statistics.size(rt)
         match where:
+            case Found():
+                return float(where.rows)
             case Text(_, "contains" | "suffix"):
                 return size
             case Keys() | Refers() | Text() | Range() | Words() | Ids():

@@ -22,6 +22,7 @@ from fhirhub.search.predicate import (
 )
 from fhirhub.search.rows import VALUE_BITS, key_pid
 from fhirhub.store.ranges import Condition, Range
+from fhirhub.store.texts import Found
 
 SHOWN = 4
 """Alternatives that are named one by one."""
@@ -42,6 +43,8 @@ def described(definitions: Definitions, part: Condition) -> str:
             return f"{name(pid)} refers to {len(targets)} resource(s)"
         case Range(table, key):
             return f"{table} {name(key >> VALUE_BITS)} in a range"
+        case Found(key, match):
+            return f"{len(part.among)} value(s) of {name(key >> VALUE_BITS)} by {match}"
         case Text(key, match):
             return f"{match} text of {name(key >> VALUE_BITS)}"
         case Present(pid):

@@ -86,7 +86,7 @@ def advised(found: Explained, request: SearchRequest, size: float) -> list[str]:
         )
     if any(text.startswith("contains") for text, _ in found.parts):
         advice.append(
-            "A :contains looks through every value of its parameter; a plain search uses the index."
+            "This :contains looks through the values of its parameter; a plain search uses the index."
         )
     if request.total == "accurate" and driving > 100_000:
         advice.append("_total=accurate counts all matches; _total=estimate does not.")

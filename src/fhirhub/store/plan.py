@@ -31,6 +31,7 @@ from fhirhub.search.request import SearchRequest, Sort
 from fhirhub.search.rows import VALUE_BITS
 from fhirhub.store.predicates import Compiler
 from fhirhub.store.ranges import Condition, Range
+from fhirhub.store.texts import Found
 
 SELECTIVE = 5000.0
 """A driver with more rows than this is walked, not gathered, where there is a choice."""
@@ -113,6 +114,8 @@ def _can_drive(part: Condition, sort_date: int | None) -> bool:
 
 
 def _walk_kind(part: Condition, compiler: Compiler, few: bool) -> str:
+    if isinstance(part, Found) and few:
+        return "sort"
     if isinstance(part, Keys | Refers):
         if len(compiler.token_keys(part) or ()) <= LEGS:
             return "token"

@@ -33,6 +33,7 @@ from fhirhub.search.rows import STRING_LENGTH, VALUE_BITS, VALUE_MASK
 from fhirhub.store.ranges import Condition, Range
 from fhirhub.store.statement import Arguments, table
 from fhirhub.store.statistics import Statistics
+from fhirhub.store.texts import Found
 
 PROBES = 3
 """More alternatives than this are looked for in the resource's own key array instead of the token index."""
@@ -285,6 +286,10 @@ class Compiler:
             case Keys() | Refers():
                 keys = self.arguments.bigs(list(self.token_keys(where) or ()))
                 return f"select {row}.rid from {table('token', rt)} {row} where {row}.key = any ({keys})"
+            case Found():
+                key, among = self.arguments.big(where.key), self.arguments.add(list(where.among), "text[]")
+                rows = f"{table('string', rt)} {row} where {row}.key = {key}"
+                return f"select {row}.rid from {rows} and {row}.text = any ({among})"
             case Text() | Range():
                 name = table_of(where)
                 return f"select {row}.rid from {table(name, rt)} {row} where {self.condition(where, row)}"

@@ -26,6 +26,7 @@ from fhirhub.store.records import Page, Stored
 from fhirhub.store.resolve import Fetch, Name, Resolver
 from fhirhub.store.statement import table
 from fhirhub.store.statistics import Statistics
+from fhirhub.store.texts import looked_up
 from fhirhub.store.walks import Position, Walker
 
 CODINGS = "select key, coding from coding where key = any ($1::bigint[])"
@@ -145,7 +146,7 @@ class Searcher:
             for each in refers:
                 found = (rids[name] for name in each.targets if name in rids)
                 keys[each] = tuple((each.pid << VALUE_BITS) | rid for rid in found)
-        where = together(where, keys)
+        where = await looked_up(together(where, keys), self.definitions, self.statistics.trigrams, fetch)
         purpose = f"search {request.type or ' '.join(request.types)} {_digest(request)} {request.holder}"
         return Asked(request, where, parts_of(where), keys, purpose)
 

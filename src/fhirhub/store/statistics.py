@@ -24,6 +24,7 @@ from fhirhub.search.predicate import (
 )
 from fhirhub.store.ranges import Condition, Range
 from fhirhub.store.resolve import Fetch
+from fhirhub.store.texts import Found, trigrams
 
 FREQUENT = """
 select s.tablename, s.most_common_vals::text::bigint[] as keys, s.most_common_freqs as shares, c.reltuples as total
@@ -52,9 +53,12 @@ class Statistics:
     total: float = 0.0
     numbers: Mapping[str, int] = field(default_factory=dict)
     """Resource type -> its number."""
+    trigrams: str = ""
+    """Which texts the trigram index can find (:func:`fhirhub.store.texts.trigrams`)."""
 
     async def refresh(self, fetch: Fetch) -> None:
         """Read the statistics anew."""
+        self.trigrams = await trigrams(fetch)
         frequent: dict[int, float] = {}
         for row in await fetch(FREQUENT):
             for key, share in zip(row["keys"], row["shares"], strict=True):
@@ -87,6 +91,8 @@ class Statistics:
                 return sum(self.key(key) for key in found)
             case Refers():
                 return sum(self.key(key) for key in keys[where])
+            case Found():
+                return float(where.rows)
             case Text(_, matching, text):
                 return (
                     size / 2
