@@ -8,6 +8,7 @@ from fhirhub.pages import (
     account,
     admin,
     admin_clients,
+    admin_trail,
     authorization,
     consent,
     launch,
@@ -23,6 +24,17 @@ def router(smart: Smart) -> APIRouter:
     """The routes of the pages and their files, for the app that serves what is not FHIR."""
     made = APIRouter()
     made.include_router(static.router())
-    for room in (signin, account, security, launch, admin, admin_clients, authorization, picker, consent):
+    for room in (
+        signin,
+        account,
+        security,
+        launch,
+        admin,
+        admin_clients,
+        admin_trail,
+        authorization,
+        picker,
+        consent,
+    ):
         made.include_router(room.router(smart))
     return made
