@@ -219,16 +219,22 @@ class Extractor:
         )
         return plan
 
+    def idle(self, facet: Facet) -> list[Route]:
+        """The ways of ``facet`` that lead to what cannot be indexed as its kind."""
+        return [route for route in facet.routes if self._emit(facet, route, {}) is None]
+
     def _lay(self, root: _Node, facet: Facet, watchers: dict[str, tuple[int, ...]]) -> None:
         for route in facet.routes:
-            if facet.kind == "composite":
-                emit = composite.indexer(facet, self._secret)
-            elif facet.kind == "reference":
-                emit = reference.indexer(facet, route, self._secret, self._definitions.type_number, watchers)
-            else:
-                emit = _SIMPLE[facet.kind](facet.pid, route, self._secret)
+            emit = self._emit(facet, route, watchers)
             if emit is not None:
                 root.at(route).emits.append(emit)
+
+    def _emit(self, facet: Facet, route: Route, watchers: dict[str, tuple[int, ...]]) -> Emit | None:
+        if facet.kind == "composite":
+            return composite.indexer(facet, self._secret)
+        if facet.kind == "reference":
+            return reference.indexer(facet, route, self._secret, self._definitions.type_number, watchers)
+        return _SIMPLE[facet.kind](facet.pid, route, self._secret)
 
 
 def _references(document: dict[str, Any]) -> list[str]:
