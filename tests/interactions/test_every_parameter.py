@@ -33,7 +33,8 @@ planter = Planter(definitions)
 class Case:
     """``document`` must be found on its type by ``code=hit`` and not by ``code=miss``.
 
-    ``paths`` are where the parameter's values stand: what has nothing there must not be found either.
+    ``paths`` are where the parameter's values stand: what has nothing there must not be found either. ``modifier``
+    (``:missing``) follows the code.
     """
 
     type: str
@@ -42,6 +43,7 @@ class Case:
     hit: str
     miss: str
     paths: tuple[tuple[str, ...], ...] = ()
+    modifier: str = ""
 
 
 def ends(type_: str, alternative: str) -> list[Leaf]:
@@ -76,6 +78,29 @@ def plain(parameter: SearchParameter, numbers: Iterator[int]) -> Iterator[Case]:
         document = planter.minimal(parameter.type)
         planter.plant(document, leaf, sample.value)
         yield Case(parameter.type, parameter.code, document, sample.hit, sample.miss, paths)
+        other = decoy(leaf, sample)
+        if other is not None:
+            document = planter.minimal(parameter.type)
+            planter.plant(document, *other)
+            yield Case(parameter.type, parameter.code, document, "true", "false", modifier=":missing")
+
+
+def decoy(leaf: Leaf, sample: Sample) -> tuple[Leaf, Any] | None:
+    """A value beside the one that the expression means: a reference to another type, a contact of another system."""
+    last, conditions = leaf.steps[-1]
+    if leaf.only and leaf.type_name == "Reference":
+        others = (each for each in last.type.targets or definitions.resource_types if each != leaf.only)
+        return leaf, {"reference": f"{next(others)}/{AIM}"}
+    for at, (found, more) in enumerate(leaf.steps):
+        for step in more:
+            if step.kind == "where" and step.name != "url":
+                own = definitions.types[found.type_name].properties[step.name].element
+                changed = replace(
+                    step, value=next(code for _, code in planter.codes(own) if code != step.value)
+                )
+                steps = (*leaf.steps[:at], (found, (changed,)), *leaf.steps[at + 1 :])
+                return replace(leaf, steps=steps), sample.value
+    return None
 
 
 def composite(parameter: SearchParameter, numbers: Iterator[int]) -> Iterator[Case]:
@@ -187,7 +212,10 @@ def cases_of(type_: str, code: str, numbers: Iterator[int]) -> list[Case]:
     parameter = definitions.search_parameters(type_)[code]
     if code in BY_HAND:
         return list(BY_HAND[code](type_, code))
-    return list((composite if parameter.kind == "composite" else plain)(parameter, numbers))
+    found = list((composite if parameter.kind == "composite" else plain)(parameter, numbers))
+    return found + [
+        replace(each, hit="false", miss="true", paths=(), modifier=":missing") for each in found[:1]
+    ]
 
 
 # -- carrying it out ---------------------------------------------------------------------------------------
@@ -195,10 +223,10 @@ def cases_of(type_: str, code: str, numbers: Iterator[int]) -> list[Case]:
 
 def numbered(cases: list[Case]) -> list[Case]:
     """The cases with an id for each document that has none."""
-    return [
-        case if "id" in case.document else replace(case, document={**case.document, "id": f"c{number}"})
-        for number, case in enumerate(cases)
-    ]
+    known: dict[int, Document] = {}
+    for case in cases:
+        known.setdefault(id(case.document), {"id": f"c{len(known)}", **case.document})
+    return [replace(case, document=known[id(case.document)]) for case in cases]
 
 
 async def put(client: httpx.AsyncClient, documents: list[Document]) -> None:
@@ -256,14 +284,15 @@ async def ids(client: httpx.AsyncClient, type_: str, code: str, value: str) -> s
 
 async def checked(client: httpx.AsyncClient, case: Case) -> list[str]:
     """What is wrong with one case."""
-    hits = await ids(client, case.type, case.code, case.hit)
-    misses = await ids(client, case.type, case.code, case.miss)
-    own, told = case.document["id"], f"{case.type}?{case.code}={case.hit}"
+    name = case.code + case.modifier
+    hits = await ids(client, case.type, name, case.hit)
+    misses = await ids(client, case.type, name, case.miss)
+    own, told = case.document["id"], f"{case.type}?{name}={case.hit}"
     wrong: list[str] = []
     if own not in hits:
         wrong.append(f"{told} does not find {case.document}")
     if own in misses:
-        wrong.append(f"{case.type}?{case.code}={case.miss} finds {case.document}")
+        wrong.append(f"{case.type}?{name}={case.miss} finds {case.document}")
     empty = planter.minimal(case.type)
     if case.paths and BASE in hits and not any(reached(empty, path) for path in case.paths):
         wrong.append(f"{told} finds {empty}, which has no value of it")
