@@ -68,7 +68,10 @@ def test_config_masks_secrets_and_warns(home: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "variables", "code", "reason"),
     [
-        (("serve", "--host", "0.0.0.0"), {}, 2, "no access control"),
+        (("serve", "--host", "0.0.0.0"), {}, 2, "--base-url https"),
+        (("serve", "--host", "0.0.0.0", "--base-url", "http://a.test"), {}, 2, "--base-url https"),
+        (("serve", "--host", "0.0.0.0", "--base-url", "https://a.test", "--no-auth"), {}, 2, "no-auth opens"),
+        (("serve", "--host", "0.0.0.0", "--base-url", "https://a.test"), {"FHIRHUB_AUDIT": "off"}, 2, "FHIRHUB_AUDIT"),
         (("serve", "--tls-cert", "x"), {}, 2, "go together"),
         (("serve", "--prot", "1"), {}, 2, "--prot"),
         (("serve",), {"FHIRHUB_PORT": "x"}, 2, "FHIRHUB_PORT"),

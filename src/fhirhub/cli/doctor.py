@@ -19,7 +19,8 @@ import typer
 from rich.console import Console
 
 from fhirhub.cli.common import JSON, answer, settings
-from fhirhub.settings import Loaded, Settings
+from fhirhub.cli.serve import check
+from fhirhub.settings import Loaded, Settings, SettingsError
 from fhirhub.store import migrate
 from fhirhub.store.postgres import database
 from fhirhub.store.programs import PostgresError, prepare
@@ -68,9 +69,10 @@ def _configuration(loaded: Loaded) -> Iterator[Finding]:
     yield Finding("Python", "ok", version)
     for text in loaded.warnings:
         yield Finding("settings", "warning", text)
-    if not loaded.settings.bind_is_loopback:
-        text = f"FHIRHUB_HOST={loaded.settings.host}, but this version serves loopback only; use 127.0.0.1."
-        yield Finding("network", "failed", text)
+    try:
+        check(loaded.settings)
+    except SettingsError as error:
+        yield Finding("network", "failed", str(error))
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

@@ -62,10 +62,7 @@ def serve(
 def check(settings: Settings) -> None:
     """Refuse what would not be safe, or cannot work; SettingsError with the reason."""
     if not settings.bind_is_loopback:
-        raise SettingsError(
-            f"--host {settings.host}: this version has no access control yet, so it serves this machine only. "
-            "Use 127.0.0.1."
-        )
+        _check_public(settings)
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise SettingsError("--tls-cert and --tls-key go together; give both or none.")
     for path in (settings.tls_cert, settings.tls_key):
@@ -75,3 +72,17 @@ def check(settings: Settings) -> None:
         raise SettingsError(
             "FHIRHUB_HTTP_SERVER=granian needs the extra 'fast': pip install 'fhirhub[fast]'."
         )
+
+
+def _check_public(settings: Settings) -> None:
+    """What a server that others can reach must fulfil."""
+    name = f"--host {settings.host}"
+    if settings.no_auth:
+        raise SettingsError(f"{name}: --no-auth opens everything to everyone; it is for 127.0.0.1 only.")
+    if settings.base_url is None or not settings.base_url.startswith("https://"):
+        raise SettingsError(
+            f"{name}: others can reach this, so it needs the https address they know it by: --base-url"
+            " https://… (with --tls-cert and --tls-key, or behind a proxy that does TLS)."
+        )
+    if settings.audit == "off":
+        raise SettingsError(f"{name}: FHIRHUB_AUDIT=off is for 127.0.0.1 only; leave it out.")
