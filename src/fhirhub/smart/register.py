@@ -91,7 +91,7 @@ async def _register(smart: Smart, request: Request) -> Response:
         "redirect_uris": list(client.redirect_uris),
         "grant_types": ["authorization_code", "refresh_token"],
         "response_types": ["code"],
-        "scope": " ".join(asked.words(client.scopes)),
+        "scope": client.scopes,
         "token_endpoint_auth_method": method,
     }
     if secret is not None:
