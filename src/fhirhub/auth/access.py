@@ -1,25 +1,57 @@
-"""What a caller may do."""
+"""What one caller may do: made of a grant by :mod:`fhirhub.auth.authority`, asked before every interaction."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fhirhub.auth.scope import Scope
 from fhirhub.errors import Forbidden, Issue
 from fhirhub.exchange import Caller
 from fhirhub.search.sight import EVERYTHING, Sight
 
+DOING = {"c": "create", "r": "read", "u": "change", "d": "delete", "s": "search"}
+"""Letters of scopes in the words of messages."""
+
 
 @dataclass(frozen=True, eq=False)
 class Access:
+    """What the caller may reach, and who it is."""
+
     sight: Sight
     caller: Caller = Caller()
-
-    def scope_for(self, action: str, type: str | None) -> str:
-        return f"user/{type or '*'}.{action}"
+    scopes: tuple[Scope, ...] = ()
+    """Those that count: a person's ``patient/`` and ``user/`` scopes, a service's ``system/`` scopes."""
+    levels: tuple[str, ...] = ("user",)
+    """Levels of scopes that could help this caller."""
 
     def require(self, action: str, type: str | None) -> None:
-        if not self.sight.everything and not (type and self.sight.allows(action, type)):
-            raise Forbidden(Issue("forbidden", f"needs {self.scope_for(action, type)}"))
+        """Raise Forbidden (403), naming what is missing, unless ``action`` may touch anything of ``type``.
+
+        ``action`` is a letter of scopes; no ``type`` is the level of the system: any type will do.
+        """
+        if self.sight.everything:
+            return
+        if type is None:
+            among = self.sight.within.get(action, ())
+            if any(self.sight.allows(action, each) for each in among):
+                return
+        elif self.sight.allows(action, type):
+            return
+        raise Forbidden(Issue("forbidden", self._missing(action, type)))
+
+    def scope_for(self, action: str, type: str | None) -> str:
+        """The scopes of which one would be needed: ``patient/Observation.s or user/Observation.s``."""
+        return " or ".join(f"{level}/{type or '*'}.{action}" for level in self.levels)
+
+    def _missing(self, action: str, type: str | None) -> str:
+        what = f"{DOING[action]} {type or 'resources of all types'}" if action in DOING else "this operation"
+        if action not in DOING:
+            return "This operation is not open to anybody yet."
+        if any(action in scope.letters and scope.names(type or "*") for scope in self.scopes):
+            who = f"the role {self.caller.role}" if self.caller.role else "this client"
+            return f"The scopes are enough, but {who} may not {what}; the practice's policy decides that."
+        return f"To {what} needs the scope {self.scope_for(action, type)}, which this token does not have."
 
 
 OPEN = Access(EVERYTHING)
+"""``--no-auth``, and the server's own work."""
