@@ -1,0 +1,248 @@
+"""What people and the practice granted to clients, and the tokens of it. All times are microseconds UTC.
+
+Tokens are opaque handles that stand here as their SHA-256. Whatever ends a grant ends its tokens with the commit, on
+every worker: each use looks here. Functions take a ``Lane`` or a ``Connection`` inside of a transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fhirhub.smart.storage.authorizations import Context, Fetcher, digest, new_handle
+from fhirhub.store.engine import Connection
+
+SECOND = 1_000_000
+FORGET_AFTER = 86_400 * SECOND
+"""How long tokens and grants that are over are kept: a late use is answered and logged as that of an old one."""
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRow:
+    """One row of ``grant_``."""
+
+    id: str
+    client: str
+    account: str | None
+    scopes: str
+    context: Context
+    access: str
+    """``none``, ``online`` or ``offline``: how long it can be refreshed."""
+    session: str | None
+    reason: str
+    nonce: str | None
+    signed_in: int | None
+    created: int
+    expires: int
+    revoked: int | None = None
+    version: int = 1
+    reason_until: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token that was issued: what the client gets to hold, and when it ends."""
+
+    handle: str
+    expires: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """A refresh token that was presented; ``reused`` when it had been spent."""
+
+    grant: GrantRow
+    expires: int
+    reused: bool
+    account_active: bool
+    client_active: bool
+    session_alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A client that may act for an account."""
+
+    grant: str
+    client: str
+    name: str
+    publisher: str
+    scopes: str
+    patient: str | None
+    created: int
+    expires: int
+
+
+_COLUMNS = (
+    "g.id, g.client, g.account, g.scopes, g.patient, g.encounter, g.fhir_context::text as fhir_context, g.banner,"
+    " g.intent, g.access, g.session, g.reason, g.nonce, g.signed_in, g.created, g.expires, g.revoked, g.version,"
+    " g.reason_until"
+)
+_ADD = """
+insert into grant_ (id, client, account, scopes, patient, encounter, fhir_context, banner, intent, access, session,
+    reason, reason_until, nonce, signed_in, created, expires)
+values ($1, $2, $3, $4, $5, $6, $7::text::jsonb, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+"""
+_ADD_TOKEN = """
+insert into grant_token (handle, grant_, kind, scopes, created, expires) values ($1, $2, $3, $4, $5, $6)
+"""
+# One statement, one commit: the assertion is spent, and what it brings exists, or neither. The insert into spent_jti
+# waits for a parallel one of the same assertion, and then makes no row.
+_ADD_SYSTEM = """
+with spent as (
+    insert into spent_jti (client, jti, expires) values ($2, $4, $5) on conflict do nothing returning 1
+), made as (
+    insert into grant_ (id, client, scopes, created, expires)
+    select $1, $2, $3, $6, $7 from spent returning id
+)
+insert into grant_token (handle, grant_, kind, created, expires)
+select $8, made.id, 'access', $6, $7 from made
+returning grant_
+"""
+_SPEND_JTI = """
+insert into spent_jti (client, jti, expires) values ($1, $2, $3) on conflict do nothing returning 1 as done
+"""
+_REFRESH = f"""
+select {_COLUMNS}, t.expires as token_expires, t.spent, c.active as client_active,
+    coalesce(a.active, true) as account_active,
+    coalesce(g.access <> 'online' or (s.ends > $2 and s.seen > $3 and s.stage = 'complete'), false) as session_alive
+from grant_token t
+join grant_ g on g.id = t.grant_
+join client c on c.id = g.client
+left join account a on a.id = g.account
+left join session s on s.id = g.session
+where t.handle = $1 and t.kind = 'refresh'
+for update of t, g
+"""
+_REVOKE = """
+with ended as (
+    update grant_ set revoked = $2, version = version + 1
+    where id = $1 and revoked is null and ($3::text is null or account = $3) and ($4::text is null or client = $4)
+    returning id
+), gone as (
+    update grant_token t set expires = 0 from ended where t.grant_ = ended.id and t.expires > $2 returning 1
+)
+select count(*) as n from ended
+"""
+_CUT = """
+with ended as (
+    update grant_ set revoked = $2, version = version + 1
+    where account = $1 and revoked is null and expires > $2 returning id
+), gone as (
+    update grant_token t set expires = 0 from ended
+    where t.grant_ = ended.id and t.expires > $2 and t.spent is null returning 1
+)
+select (select count(*) from ended) as grants, (select count(*) from gone) as tokens
+"""
+_OF_ACCOUNT = """
+select g.id as grant, g.client, c.name, c.publisher, g.scopes, g.patient, g.created, g.expires
+from grant_ g join client c on c.id = g.client
+where g.account = $1 and g.revoked is null and g.expires > $2 and c.active
+order by g.created desc
+limit 500
+"""
+_FORGET = (
+    "delete from grant_token where expires < $1",
+    "delete from grant_ g where g.expires < $1 and not exists (select from grant_token t where t.grant_ = g.id)",
+    "delete from spent_jti where expires < $1",
+)
+
+
+async def create(fetch: Fetcher, grant: GrantRow) -> None:
+    """Keep a new grant."""
+    context = grant.context
+    await fetch.fetch(
+        _ADD, grant.id, grant.client, grant.account, grant.scopes, context.patient, context.encounter,
+        json.dumps([dict(one) for one in context.fhir_context]), context.need_patient_banner, context.intent,
+        grant.access, grant.session, grant.reason, grant.reason_until, grant.nonce, grant.signed_in, grant.created,
+        grant.expires,
+    )  # fmt: skip
+
+
+async def issue(
+    fetch: Fetcher, grant: str, kind: str, now: int, expires: int, scopes: str | None = None
+) -> Token:
+    """A new token of a grant, ``kind`` access or refresh; ``scopes`` when it has fewer than the grant."""
+    handle = new_handle()
+    await fetch.fetch(_ADD_TOKEN, digest(handle), grant, kind, scopes, now, expires)
+    return Token(handle, expires)
+
+
+async def issue_system(
+    fetch: Fetcher, client: str, scopes: str, jti: bytes, jti_expires: int, now: int, expires: int
+) -> Token | None:
+    """A grant of a backend service with its access token, for an assertion; None when that was used before."""
+    handle = new_handle()
+    rows = await fetch.fetch(
+        _ADD_SYSTEM, new_handle(), client, scopes, jti, jti_expires, now, expires, digest(handle)
+    )
+    return Token(handle, expires) if rows else None
+
+
+async def spend_jti(fetch: Fetcher, client: str, jti: bytes, expires: int) -> bool:
+    """Use up an assertion by the SHA-256 of its jti; False when it was used before, by any process."""
+    return bool(await fetch.fetch(_SPEND_JTI, client, jti, expires))
+
+
+async def present(connection: Connection, handle: str, now: int, idle_since: int) -> Refresh | None:
+    """The refresh token ``handle``, locked together with its grant until the transaction ends."""
+    rows = await connection.fetch(_REFRESH, digest(handle), now, idle_since)
+    if not rows:
+        return None
+    row = rows[0]
+    return Refresh(
+        grant_row(row), row["token_expires"], row["spent"] is not None, row["account_active"],
+        row["client_active"], row["session_alive"],
+    )  # fmt: skip
+
+
+async def spend(connection: Connection, handle: str, now: int, grant: str, expires: int) -> None:
+    """Use up a refresh token; its grant lives on until ``expires``."""
+    await connection.fetch("update grant_token set spent = $2 where handle = $1", digest(handle), now)
+    await connection.fetch("update grant_ set expires = $2 where id = $1", grant, expires)
+
+
+async def revoke(
+    fetch: Fetcher, grant: str, now: int, *, account: str | None = None, client: str | None = None
+) -> bool:
+    """End a grant and its tokens, if it is that of ``account`` or ``client`` where given; whether one was ended."""
+    rows = await fetch.fetch(_REVOKE, grant, now, account, client)
+    return bool(rows[0]["n"])
+
+
+async def end_token(fetch: Fetcher, handle: str, now: int) -> None:
+    """End one access token and leave its grant."""
+    await fetch.fetch(
+        "update grant_token set expires = 0 where handle = $1 and expires > $2", digest(handle), now
+    )
+
+
+async def cut(connection: Connection, account: str, now: int) -> Mapping[str, int]:
+    """End all that was granted for an account, in the caller's transaction: how many grants and tokens."""
+    rows = await connection.fetch(_CUT, account, now)
+    return {"grants": rows[0]["grants"], "tokens": rows[0]["tokens"]}
+
+
+async def of_account(fetch: Fetcher, account: str, now: int) -> list[Connected]:
+    """The clients that may act for an account, the newest grant first."""
+    return [Connected(**row) for row in await fetch.fetch(_OF_ACCOUNT, account, now)]
+
+
+async def forget(fetch: Fetcher, now: int) -> None:
+    """Remove what has been over for a day."""
+    for sql in _FORGET:
+        await fetch.fetch(sql, now - FORGET_AFTER)
+
+
+def grant_row(row: Any) -> GrantRow:
+    """A row with the columns of ``grant_``."""
+    return GrantRow(
+        id=row["id"], client=row["client"], account=row["account"], scopes=row["scopes"],
+        context=Context(row["patient"], row["encounter"], tuple(json.loads(row["fhir_context"])), row["banner"],
+                        row["intent"]),
+        access=row["access"], session=row["session"], reason=row["reason"], nonce=row["nonce"],
+        signed_in=row["signed_in"], created=row["created"], expires=row["expires"], revoked=row["revoked"],
+        version=row["version"], reason_until=row["reason_until"],
+    )  # fmt: skip
