@@ -10,9 +10,11 @@ from typing import Any
 
 from fhirhub.definitions.tables import Definitions
 from fhirhub.errors import FhirError
+from fhirhub.search.custom import Indexing, Own, make
 from fhirhub.search.predicate import Predicate
 from fhirhub.search.request import SearchRequest
 from fhirhub.store.audit.chain import Chains
+from fhirhub.store.audit.search import Rows, Wanted, find
 from fhirhub.store.audit.trail import Entry
 from fhirhub.store.audit.writer import AuditWriter
 from fhirhub.store.cost import UNGUARDED, Guard
@@ -23,6 +25,7 @@ from fhirhub.store.explain import Explained, explain
 from fhirhub.store.history import history
 from fhirhub.store.latest import latest
 from fhirhub.store.pack import Packer
+from fhirhub.store.parameters import Membership
 from fhirhub.store.reads import VERSION, Reader, read_many, stored
 from fhirhub.store.records import Change, HistoryPage, Page, Stored, Written
 from fhirhub.store.resolve import Resolver, RidSource
@@ -92,15 +95,21 @@ class Store:
         integrity: bool,
         guard: Guard = UNGUARDED,
         audit_key: bytes | None = None,
+        membership: Membership | None = None,
     ) -> None:
-        self.definitions = definitions
         self.secret = keys["hash"]
+        self.membership = membership
+        own = (membership.own, membership.generation) if membership else ((), 0)
+        self.indexing: Indexing = make(definitions, self.secret, *own)
+        """What to extract rows and parse searches with: HL7's parameters and the store's own."""
+        self._published = definitions
+        definitions = self.definitions = self.indexing.definitions
         self.sealer = Sealer(keys["seal"])
         self.statistics = Statistics(numbers=definitions.type_number)
         self._lanes = lanes
         self._reader = Reader(lanes["read"], definitions.type_number)
         resolver = Resolver(definitions.type_number)
-        packer = Packer(definitions.type_number, referrers(definitions), integrity=integrity)
+        packer = Packer(definitions.type_number, referrers(self._published), integrity=integrity)
         types = definitions.resource_types
         chains = None if audit_key is None else Chains(audit_key)
         self.audit = None if chains is None else AuditWriter(lanes["audit"], chains)
@@ -136,14 +145,17 @@ class Store:
             "session": Lane(dsn, max(connections - 4, 2)),
             "audit": Lane(dsn, 1),
         }
+        membership = Membership(dsn)
         await lanes["read"].open()
+        keys, _ = await asyncio.gather(load_secrets(lanes["read"]), membership.join())
         store = cls(
             definitions,
             lanes,
-            await load_secrets(lanes["read"]),
+            keys,
             integrity=integrity,
             guard=guard,
             audit_key=audit_key,
+            membership=membership,
         )
         await store.statistics.refresh(lanes["read"].fetch)
         store._refresher = asyncio.get_running_loop().create_task(store._refresh())
@@ -159,6 +171,18 @@ class Store:
             await self.audit.drain()
         for lane in self._lanes.values():
             await lane.close()
+        if self.membership is not None:
+            await self.membership.close()
+
+    def remade(self, own: Sequence[Own], generation: int) -> Indexing:
+        """What to index and search by with other parameters of the store's own."""
+        return make(self._published, self.secret, own, generation)
+
+    def adopt(self, indexing: Indexing) -> None:
+        """Search by ``indexing`` from now on. Who makes rows has to be given its extractor."""
+        self.indexing = indexing
+        self.definitions = self.searcher.definitions = indexing.definitions
+        self.searcher.deferred.definitions = indexing.definitions
 
     async def _refresh(self) -> None:
         while True:
@@ -214,6 +238,10 @@ class Store:
     async def latest(self, request: SearchRequest, each: int) -> list[Stored]:
         """The last ``each`` matches of every code (see :func:`fhirhub.store.latest.latest`)."""
         return await latest(self.searcher, request, each, self._lanes["search"].fetch)
+
+    async def events(self, wanted: Wanted) -> Rows:
+        """One page of the audit trail."""
+        return await find(self._lanes["search"].fetch, wanted)
 
     async def history(
         self,
