@@ -22,10 +22,21 @@ _CONDITIONAL = {
     "conditionalPatch": "conditional-patch",
     "conditionalDelete": "conditional-delete",
 }
+_NONE = (False, "not-supported")
 _ALWAYS = frozenset({"capabilities", "operation", "search-system", "history-system", "bundle"})
 """Interactions that say themselves what they do not serve."""
-_BASE = "http://example.org/fhir"
+_ORIGIN = "http://example.org"
+_BASE = f"{_ORIGIN}/fhir"
 """Stands in the rendered statement where the base goes that the caller used."""
+_AUTH = f"{_ORIGIN}/auth/"
+_OAUTH = {
+    "authorize": "authorize",
+    "token": "token",
+    "introspect": "introspect",
+    "revoke": "revoke",
+    "manage": "manage",
+}
+"""Name in the extension oauth-uris -> place below ``/auth``."""
 _FLAGS = ("versioning", "readHistory", "updateCreate", "conditionalCreate", "conditionalRead", "conditionalUpdate",
           "conditionalDelete", "referencePolicy")  # fmt: skip
 
@@ -52,7 +63,7 @@ class Capability:
         found: dict[str | None, frozenset[str]] = {None: _ALWAYS}
         for type in definitions.resource_types:
             claimed = self.of_type(type)
-            conditional = {name for flag, name in _CONDITIONAL.items() if claimed.get(flag)}
+            conditional = {name for flag, name in _CONDITIONAL.items() if claimed.get(flag, False) not in _NONE}
             found[type] = frozenset({*claimed["interactions"], *conditional, "operation"})
         for compartment in self.claims["search"]["compartments"]:
             found[compartment] |= {"search-compartment"}
@@ -65,7 +76,9 @@ class Capability:
 
 @lru_cache(maxsize=16)
 def _placed(statement: bytes, base: str) -> bytes:
-    return orjson.dumps(orjson.loads(statement.replace(_BASE.encode(), base.encode())))
+    here = base.removesuffix("/fhir")
+    text = statement.replace(_BASE.encode(), base.encode()).replace(_AUTH.encode(), f"{here}/auth/".encode())
+    return orjson.dumps(orjson.loads(text))
 
 
 def load(folder: Path) -> Capability:
@@ -109,7 +122,7 @@ def render(
             {
                 "mode": "server",
                 "documentation": claims["system"]["documentation"],
-                "security": {"cors": True},
+                "security": _security(),
                 "resource": [
                     _resource(
                         type,
@@ -127,6 +140,28 @@ def render(
                     for name in claims["search"]["compartments"]
                 ],
             }
+        ],
+    }
+
+
+def _security() -> dict[str, Any]:
+    """How to get in: https://hl7.org/fhir/smart-app-launch/conformance.html, and for older apps the places, too."""
+    places = [{"url": name, "valueUri": f"{_AUTH}{place}"} for name, place in _OAUTH.items()]
+    service = {
+        "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
+        "code": "SMART-on-FHIR",
+        "display": "SMART-on-FHIR",
+    }
+    return {
+        "extension": [
+            {
+                "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
+                "extension": places,
+            }
+        ],
+        "cors": True,
+        "service": [
+            {"coding": [service], "text": "SMART App Launch 2.2, see .well-known/smart-configuration"}
         ],
     }
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from fhirhub.auth import scope
+import json
+
+from fhirhub.capability import load
 from fhirhub.packaged import folder
 from fhirhub.smart import asked, discovery
-from support.flow import ORIGIN, Browser
+from support.flow import AUD, ORIGIN, Browser
 from support.flow_rig import Rig
 
 WELL_KNOWN = "/fhir/.well-known/smart-configuration"
@@ -57,7 +59,6 @@ def test_row_3_every_scope_listed_means_something() -> None:
     for word in discovery.scopes():
         assert asked.means_something(word), word
     assert not asked.means_something("patient/Observation.dus")
-    assert scope is not None
 
 
 async def test_row_24_openid_configuration(rig: Rig) -> None:
@@ -86,3 +87,19 @@ async def test_row_13_the_style_is_json(rig: Rig) -> None:
     async with Browser(rig.app) as browser:
         answer = await browser.get("/smart-style.json")
     assert answer.json()["color_text"] and answer.headers["access-control-allow-origin"] == "*"
+
+
+async def test_the_capability_statement_says_the_same(rig: Rig) -> None:
+    """For apps older than .well-known: the extension oauth-uris."""
+    statement = json.loads(load(folder("capability")).statement_at(AUD))
+    security = statement["rest"][0]["security"]
+    assert security["service"][0]["coding"][0]["code"] == "SMART-on-FHIR"
+    told = {one["url"]: one["valueUri"] for one in security["extension"][0]["extension"]}
+    async with Browser(rig.app) as browser:
+        found = (await browser.get(WELL_KNOWN)).json()
+    assert told["authorize"] == found["authorization_endpoint"] and told["token"] == found["token_endpoint"]
+    assert (
+        told["introspect"] == found["introspection_endpoint"]
+        and told["revoke"] == found["revocation_endpoint"]
+    )
+    assert told["manage"] == found["management_endpoint"]

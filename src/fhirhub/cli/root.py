@@ -25,6 +25,7 @@ COMMANDS = {
     "import": ("fhirhub.cli.import_", "Load Bundles, NDJSON, gz, zip and folders into the store."),
     "db": ("fhirhub.cli.db", "Migrate, check and reindex the store."),
     "users": ("fhirhub.cli.users", "Add, list, deactivate people, and reset their passwords."),
+    "launch": ("fhirhub.cli.launch", "Print the URL that starts an app on a patient."),
     "explain": ("fhirhub.cli.explain", "Show how a search runs, and what would help it."),
     "doctor": ("fhirhub.cli.doctor", "Check the surroundings and say what to do."),
     "config": ("fhirhub.cli.config", "Show the effective settings."),
