@@ -7,7 +7,6 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -46,14 +45,10 @@ async def _furnish(site: Site) -> None:
         await site.person(f"the-{role}", role)
         account = await site.people.accounts.by_name(f"the-{role}")
         assert account is not None
-        site.smart.connections.apps += [
-            SimpleNamespace(
-                account=account.id, grant=f"{role}-{number}", name=f"Growth Chart {number}", publisher="Little & Co",
-                allowed=["Read your lab results", "Read who you are"], created=support.BEGAN, expires=support.BEGAN * 2,
-                patient=None,
+        for number in (1, 2):
+            await site.connect(
+                account, f"Growth Chart {number}", "patient/Observation.rs openid launch/patient"
             )
-            for number in (1, 2)
-        ]  # fmt: skip
     await site.smart.clients.add(
         name="Growth Chart", kind="symmetric", publisher="Little & Co", redirect_uris=("http://127.0.0.1:1/cb",),
         launch_url="http://127.0.0.1:1/launch", scopes="launch patient/*.rs",

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pyotp
 from fastapi import FastAPI
 
+from fhirhub.exchange import Caller
 from fhirhub.keys import Keys
-from fhirhub.pages import account, admin, admin_clients, admin_trail, launch, security, signin, static
+from fhirhub.pages import routes
 from fhirhub.settings import Settings
+from fhirhub.smart.context import Smart
+from fhirhub.smart.context import smart as put_together
 from fhirhub.smart.hooks import Event, Look, Permission
 from fhirhub.smart.passwords import Passwords
-from fhirhub.smart.people import People, now, people
+from fhirhub.smart.people import now
+from fhirhub.smart.storage import grants
 from fhirhub.smart.storage.accounts import Account
+from fhirhub.smart.storage.authorizations import Context, new_handle
+from fhirhub.smart.storage.grants import GrantRow
 from fhirhub.store.engine import Lane
 from support.browsing import Browser
+from support.smart import a_client
 
 BEGAN = 1_800_000_000_000_000
 GOOD = "ladder umbrella quartz"
@@ -41,10 +49,27 @@ class Clock:
 class Site:
     """A site, and what a test does to it."""
 
-    def __init__(self, app: Any, smart: Any, clock: Clock) -> None:
+    def __init__(self, app: FastAPI, smart: Smart, clock: Clock) -> None:
         self.app, self.smart, self.clock = app, smart, clock
-        self.people: People = smart.people
+        self.people = smart.people
+        self.events: list[tuple[str, Caller, int, dict[str, Any]]] = []
         self._addresses = 0
+
+    async def noted(self, event: str, caller: Caller, outcome: int, detail: dict[str, Any]) -> None:
+        """What the audit trail is told."""
+        self.events.append((event, caller, outcome, detail))
+
+    async def connect(self, account: Account, name: str, scopes: str) -> str:
+        """An app that ``account`` let in: the id of its grant."""
+        client = await a_client(self.smart.lane, name)
+        now_ = self.clock()
+        row = GrantRow(
+            id=new_handle(), client=client.id, account=account.id, scopes=scopes, context=Context(), access="offline",
+            session=None, reason="", nonce=None, signed_in=None, created=now_, expires=now_ + 10**12,
+        )  # fmt: skip
+        await grants.create(self.smart.lane, row)
+        await grants.issue(self.smart.lane, row.id, "access", now_, now_ + 10**12)
+        return row.id
 
     def browser(self, address: str = "") -> Browser:
         """A browser nobody has used yet, on a machine of its own."""
@@ -62,41 +87,6 @@ class Site:
     def code(self, secret: str) -> str:
         """What an authenticator app shows now."""
         return pyotp.TOTP(secret).at(self.clock() // 1_000_000)
-
-
-class Connections:
-    def __init__(self) -> None:
-        self.apps: list[Any] = []
-
-    async def of_account(self, account: str) -> list[Any]:
-        return [one for one in self.apps if one.account == account]
-
-    async def revoke(self, account: str, grant: str) -> bool:
-        kept = [one for one in self.apps if (one.account, one.grant) != (account, grant)]
-        done, self.apps = len(kept) < len(self.apps), kept
-        return done
-
-
-class Clients:
-    def __init__(self) -> None:
-        self.all: list[Any] = []
-
-    async def list(self) -> list[Any]:
-        return self.all
-
-    async def get(self, id: str) -> Any:
-        return next((one for one in self.all if one.id == id), None)
-
-    async def add(self, **given: Any) -> Any:
-        self.all.append(SimpleNamespace(id=f"c{len(self.all)}", active=True, **given))
-        return self.all[-1], "shown-once" if given["kind"] == "symmetric" else None
-
-    async def deactivate(self, id: str) -> dict[str, int]:
-        (await self.get(id)).active = False
-        return {"tokens": 2}
-
-    async def rotate(self, id: str) -> str:
-        return "another-secret"
 
 
 async def looked_at(patient: str, cursor: str) -> Any:
@@ -132,18 +122,16 @@ class Patients:
 @asynccontextmanager
 async def opened(dsn: str) -> AsyncIterator[Site]:
     """A site on the database at ``dsn``."""
-    lane, clock, keys, settings = Lane(dsn, 4), Clock(), Keys(bytes(32)), Settings(database_url=dsn)
-    found = people(settings, lane, keys, clock)
-    cheap = People(found.accounts, found.sessions, Passwords(time_cost=1, memory_cost=64), found.totp, clock)
-    smart = SimpleNamespace(
-        settings=settings, lane=lane, keys=keys, clock=clock, people=cheap, audit=None,
-        patients=Patients("Ada Abbott", "Ben Becker"), connections=Connections(), clients=Clients(), looked_at=looked_at, preview=preview, trail=trail,
-    )  # fmt: skip
-    app = FastAPI(openapi_url=None)
-    app.include_router(static.router())
-    for room in (signin, account, security, launch, admin, admin_clients, admin_trail):
-        app.include_router(room.router(smart))
+    lane, clock, settings = Lane(dsn, 4), Clock(), Settings(database_url=dsn)
+    hooks = {
+        "patients": Patients("Ada Abbott", "Ben Becker"), "looked_at": looked_at, "preview": preview, "trail": trail
+    }  # fmt: skip
+    smart = put_together(settings, lane, Keys(bytes(32)), clock, hooks)
+    smart.people = replace(smart.people, passwords=Passwords(time_cost=1, memory_cost=64))
+    made = Site(FastAPI(openapi_url=None), smart, clock)
+    smart.audit = made.noted
+    made.app.include_router(routes.router(smart))
     try:
-        yield Site(app, smart, clock)
+        yield made
     finally:
-        await lane.close()
+        await smart.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -127,9 +128,9 @@ def _headers(form_targets: Iterable[str]) -> dict[str, str]:
 
 
 def _source(address: str) -> str:
-    """The source expression of CSP for an address: its origin, or its scheme for an app's own one."""
+    """The source expression of CSP for an address: its origin; its scheme for an app's own one, and for an IPv6 host,
+    which the grammar of host sources has no place for."""
     parts = urlsplit(address)
-    plain = parts.netloc.replace("[", "").replace("]", "").replace(":", "").replace(".", "").replace("-", "")
-    if parts.scheme in ("http", "https") and plain.isalnum():
+    if parts.scheme in ("http", "https") and re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]+)?", parts.netloc):
         return f"{parts.scheme}://{parts.netloc}"
     return f"{parts.scheme}:"

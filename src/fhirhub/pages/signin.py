@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 
 from fhirhub.errors import BadRequest
@@ -193,7 +195,7 @@ def _with_cookie(smart: Smart, request: Request, session: Session, value: str, t
 
 
 def _again(
-    smart: Smart, request: Request, verdict: Verdict, problem: str, template: str, **values: str
+    smart: Smart, request: Request, verdict: Verdict, problem: str, template: str, **values: Any
 ) -> Response:
     """The form once more: 429 and how long to wait when locked."""
     if not verdict.wait:

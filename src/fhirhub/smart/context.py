@@ -12,6 +12,7 @@ from fhirhub.keys import Keys
 from fhirhub.settings import Settings, is_loopback
 from fhirhub.smart.connections import Connections
 from fhirhub.smart.egress import Egress
+from fhirhub.smart.hooks import Preview, SearchTrail
 from fhirhub.smart.jwks import KeySets
 from fhirhub.smart.people import People, now, people
 from fhirhub.smart.signing import Signing
@@ -73,6 +74,8 @@ class Smart:
     audit: Audit | None = None
     patients: Patients | None = None
     looked_at: LookedAt = nobody_looked
+    preview: Preview | None = None
+    trail: SearchTrail | None = None
 
     def issuer(self, origin: str) -> str:
         """Who issues tokens here, where callers reach the server at ``origin``: RFC 9207, OpenID Connect Core §2."""
@@ -94,7 +97,7 @@ async def open_smart(
 ) -> Smart:
     """The authorization server on the store at ``dsn`` (default: that of the settings).
 
-    ``hooks``: values for ``audit``, ``patients``, ``looked_at``.
+    ``hooks``: values for ``audit``, ``patients``, ``looked_at``, ``preview``, ``trail``.
     """
     lane = Lane(dsn or settings.database_url or "", CONNECTIONS)
     await lane.open()
