@@ -133,6 +133,24 @@ class Settings:
         _one_of("auto", "on", "off"),
         "Record every interaction in the audit trail; auto: unless everything is open (FHIRHUB_NO_AUTH).",
     )
+    access_token_life: float = _var(
+        3600.0, _seconds, "Seconds that an access token of a person's app is good for; at most 3600 is advised."
+    )
+    system_token_life: float = _var(
+        300.0, _seconds, "Seconds that an access token of a backend system is good for; SMART takes at most 300."
+    )
+    refresh_token_life: float = _var(
+        8_640_000.0, _seconds, "Seconds that offline access lasts without being used; each use begins them anew."
+    )
+    trusted_issuer: str | None = _var(
+        None, _url, "An OpenID provider whose access tokens (JWTs) are accepted beside this server's own."
+    )
+    trusted_audience: str | None = _var(
+        None, str, "What such a token must have in aud; else the FHIR base of FHIRHUB_BASE_URL."
+    )
+    trusted_claim: str = _var(
+        "sub", str, "The claim of such a token that holds the username of the account it is for."
+    )
     cors_origins: tuple[str, ...] = _var(
         ("loopback",),
         _words,
