@@ -28,7 +28,7 @@ class _Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
-        if tag == "form":
+        if tag == "form" and given.get("method") == "post":
             self.forms.append(Form(given.get("action", self._path)))
             self._open = True
         elif self._open and tag == "input" and given.get("name"):
@@ -63,7 +63,7 @@ class Browser:
         return self.page
 
     def form(self, action: str) -> Form:
-        """The form of the page that is sent to ``action`` (by one of its buttons, perhaps)."""
+        """The form of the page that is posted to ``action`` (by one of its buttons, perhaps)."""
         reader = _Reader(self.page.request.url.path)
         reader.feed(self.page.text)
         for one in reader.forms:
