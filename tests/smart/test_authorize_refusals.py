@@ -166,7 +166,7 @@ REFUSED: dict[str, tuple[dict[str, str | None], str]] = {
              "patient/Nothing.rs", "patient/observation.rs", "Patient/Observation.rs", "patient/.rs", "/Observation.rs",
              "patient//Observation.rs", "patient/Observation.rs.rs", "patient/Observation.rs?", "patient/*.",
              "patient/Observation.rs?category", "patient/Observation.rs?nonsense=1", "patient/**.rs", "*/*.rs", "*",
-             "patient/Observation.rs?code:not=1", "patient/Observation.rs?subject.name=x", "patient/Observation.rs?_filter=x",
+             "patient/Observation.rs?code:not=1", "patient/Observation.rs?subject.name=x", "patient/*.rs?_lastUpdated=gt2020", "patient/Observation.rs?_filter=x",
              "system/Observation.rs", "system/*.cruds", "user/Patient.cruds", "launch",
              "launch/patient", "offline_access", "online_access launch/patient", "fhirUser", "patient/Procedure.rs",
              'patient/Observation.rs"', "patient/Observation.rs\\", "patient/Observation.rs\0", "patient/Observation.rs\n",

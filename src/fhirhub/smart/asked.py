@@ -10,9 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+from fhirhub.auth.criteria import Criteria
 from fhirhub.auth.negotiation import negotiate
 from fhirhub.auth.scope import Scope, ScopeError, narrowed, parse
 from fhirhub.definitions.tables import load
+from fhirhub.search.parse import SearchParser
 from fhirhub.smart.categories import CATEGORIES, TYPES
 
 PLAIN = {
@@ -38,7 +40,20 @@ def understood(word: str) -> Scope | None:
         return None
     if not scope.is_resource:
         return scope if scope.type in PLAIN else None
-    return scope if scope.type == "*" or scope.type in load().type_number else None
+    if scope.type == "*" and scope.query:
+        # No parameter worth asking for is one of all types; to look on each would be work that anybody could order.
+        return None
+    try:
+        _criteria().check(scope)
+    except ScopeError:
+        return None
+    return scope
+
+
+@lru_cache(maxsize=1)
+def _criteria() -> Criteria:
+    """Tells which types and queries mean something; it keys nothing, so its secret is of no account."""
+    return Criteria(SearchParser(load(), bytes(32)))
 
 
 def words(text: str) -> list[str]:
