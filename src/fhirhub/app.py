@@ -15,6 +15,7 @@ from fhirhub.http.budget import Budget
 from fhirhub.http.dispatcher import Dispatcher
 from fhirhub.http.shell import Shell
 from fhirhub.hub import Handler, Hub, Limits, clock, new_id
+from fhirhub.interactions.audit_event import in_compartments, instead, read_event, search_events
 from fhirhub.interactions.bundle import bundle
 from fhirhub.interactions.capabilities import capabilities
 from fhirhub.interactions.create import create
@@ -39,7 +40,7 @@ from fhirhub.validation.validator import Validator
 from fhirhub.view.view import View
 
 DISPATCH: dict[str, Handler] = {
-    "read": read,
+    "read": instead(read, read_event),
     "vread": vread,
     "update": update,
     "patch": patch,
@@ -48,9 +49,9 @@ DISPATCH: dict[str, Handler] = {
     "history-type": history,
     "history-system": history,
     "create": create,
-    "search-type": search_type,
+    "search-type": instead(search_type, search_events),
     "search-system": search_system,
-    "search-compartment": search_compartment,
+    "search-compartment": in_compartments(search_compartment),
     "conditional-update": conditional_update,
     "conditional-patch": conditional_patch,
     "conditional-delete": conditional_delete,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fhirhub.auth.access import Access
-from fhirhub.errors import FhirError
+from fhirhub.errors import FhirError, Issue, MethodNotAllowed
 from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.hub import Hub
 from fhirhub.store.audit.trail import Trail
@@ -37,12 +37,18 @@ ACTIONS: dict[str, tuple[str, ...]] = {
 OPERATIONS: dict[str, str] = {"everything": "r", "lastn": "s"}
 """Operation -> what it takes on the type that it is called on."""
 
+SERVED: dict[str | None, frozenset[str]] = {"AuditEvent": frozenset({"read", "search-type"})}
+"""Type -> all that is served on it, in Bundles too, where that is not everything."""
+
 OPEN = frozenset({"capabilities"})
 """For everybody, without a token too."""
 
 
 def admit(access: Access, interaction: str, type: str | None, operation: str | None) -> None:
     """Raise Forbidden, naming the scope that is missing, when ``access`` does not reach so far."""
+    if interaction not in SERVED.get(type, (interaction,)):
+        text = f"{type}s are recorded by the server itself: they can be read and searched, nothing else."
+        raise MethodNotAllowed(Issue("not-supported", text), headers={"Allow": "GET, HEAD, OPTIONS"})
     if access.sight.everything or interaction in OPEN:
         return
     if interaction == "operation":

@@ -83,7 +83,7 @@ async def search_system(hub: Hub, request: FhirRequest) -> FhirResult:
     if len(types) == 1 and parameters is request.parameters:
         rest = tuple(pair for pair in parameters if pair[0] != "_type")
         hub.access.require("s", types[0])
-        return await search_type(hub, replace(request, type=types[0], parameters=rest))
+        return await hub.dispatch["search-type"](hub, replace(request, type=types[0], parameters=rest))
     search = hub.parser.parse_across(parameters, lenient=request.prefer.lenient, bases=(request.base,))
     _check_named(hub, search)
     return await _answer(hub, request, search, request.base, parameters is not request.parameters)

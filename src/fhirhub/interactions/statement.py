@@ -23,12 +23,17 @@ def rendered() -> bytes:
     registry = Registry(definitions)
     served: dict[str, list[SearchParameter]] = {}
     includable: dict[str, list[str]] = {}
+    claims = tomllib.loads((folder("capability") / "server.toml").read_text(encoding="utf-8"))
     for type in definitions.resource_types:
         known = definitions.search_parameters(type)
         special = [code for code in known if code in SPECIAL]
         served[type] = [known[code] for code in (*registry.facets(type), *special)]
         includable[type] = [code for code in registry.facets(type) if registry.references(type, code)]
-    claims = tomllib.loads((folder("capability") / "server.toml").read_text(encoding="utf-8"))
+        own = claims["types"].get(type, {}).get("searchParameters")
+        if own is not None:
+            # Not searched as a resource is.
+            served[type] = [one for one in served[type] if one.code in own]
+            includable[type] = []
     statement = render(claims, definitions, served, includable, __version__)
     resources = statement["rest"][0]["resource"]
     statement["rest"][0]["resource"] = ["@"]

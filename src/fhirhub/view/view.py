@@ -22,10 +22,12 @@ from fhirhub.search.narrowing import narrowed
 from fhirhub.search.predicate import Predicate
 from fhirhub.search.request import SearchRequest
 from fhirhub.search.sight import ALL, Sight
+from fhirhub.store.audit.search import Rows, Wanted
 from fhirhub.store.audit.trail import Trail
 from fhirhub.store.audit.writer import AuditWriter
 from fhirhub.store.records import Change, HistoryPage, Page, Referenced, Stored, Written
 from fhirhub.store.store import Session, Store
+from fhirhub.view.events import check_writable, limited, reach
 from fhirhub.view.images import fits, redacted
 from fhirhub.view.writing import WriteRules
 
@@ -202,6 +204,14 @@ class View:
         self._saw(found)
         return [self._shown(stored) for stored in found]
 
+    async def events(self, wanted: Wanted, action: str) -> tuple[Rows, frozenset[str] | None]:
+        """Rows of the audit trail, and the patients of whom the caller may see events (None: all events)."""
+        patients = reach(self.sight, action)
+        asked = limited(wanted, patients)
+        if self.trail is not None and asked.patients:
+            self.trail.patients.update(asked.patients)
+        return await self._store.events(asked), patients
+
     # -- writing -----------------------------------------------------------------------------------------------
 
     async def write(self, changes: Sequence[Change], places: Sequence[int | None] = ()) -> list[Written]:
@@ -209,6 +219,7 @@ class View:
 
         ``places`` are their positions in a Bundle, for the audit trail, which is written in the same commit.
         """
+        check_writable(changes)
         if not self.sight.everything:
             await self._rules.check(changes)
         entries = self.trail.written(changes, places) if self.trail is not None else []
