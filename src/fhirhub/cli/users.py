@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from fhirhub import keys
 from fhirhub.cli.common import JSON, answer, settings
+from fhirhub.cli.record import record
 from fhirhub.errors import BadRequest
 from fhirhub.settings import Settings
 from fhirhub.smart.cutting import CUTS
@@ -57,7 +57,7 @@ def add(
         stored = await found.passwords.hash(password)
         return await found.accounts.add(name, role, fhir_user, stored, must_change=not password_stdin)
 
-    account = _run(work)
+    account = _run(work, "user-add", lambda made: {"user": made.username, "role": made.role})
     value: dict[str, Any] = account.as_json()
     text = f"Added {account.username} ({account.role})."
     if not password_stdin:
@@ -87,7 +87,7 @@ def deactivate(username: Annotated[str, _USERNAME], as_json: bool = JSON) -> Non
         account = await found.accounts.named(username)
         return account.username, await found.accounts.deactivate(account.id, CUTS)
 
-    name, cut = _run(work)
+    name, cut = _run(work, "user-deactivate", lambda done: {"user": done[0], "cut": done[1] or {}})
     if cut is None:
         answer(
             {"username": name, "deactivated": False, "cut": {}}, f"{name} was deactivated before.", as_json
@@ -106,7 +106,7 @@ def reset(username: Annotated[str, _USERNAME], as_json: bool = JSON) -> None:
         account = await found.accounts.named(username)
         return account.username, await reset_password(found, account, password)
 
-    name, ended = _run(work)
+    name, ended = _run(work, "user-reset", lambda done: {"user": done[0]})
     text = (
         f"One-time password of {name}, shown only now: {password}\n"
         f"It has to be changed at sign-in. The second factor is off; {ended} sessions were ended."
@@ -121,25 +121,31 @@ def _typed() -> str:
     return line[:-1] if line.endswith("\n") else line
 
 
-def _run(work: Callable[[People], Awaitable[T]]) -> T:
-    """``work`` on the people of the store the environment names."""
+def _run(
+    work: Callable[[People], Awaitable[T]],
+    what: str = "",
+    detail: Callable[[T], dict[str, Any]] = lambda result: {},
+) -> T:
+    """``work`` on the people of the store the environment names; ``what`` and ``detail`` of it go on record."""
     chosen = settings().settings
     with database(chosen) as dsn:
-        return asyncio.run(_work(chosen, dsn, work))
+        return asyncio.run(_work(chosen, dsn, work, what, detail))
 
 
-async def _work(chosen: Settings, dsn: str, work: Callable[[People], Awaitable[T]]) -> T:
+async def _work(
+    chosen: Settings,
+    dsn: str,
+    work: Callable[[People], Awaitable[T]],
+    what: str,
+    detail: Callable[[T], dict[str, Any]],
+) -> T:
     await migrate.ensure(dsn)
-    async with opened(chosen, dsn) as found:
-        return await work(found)
-
-
-@asynccontextmanager
-async def opened(chosen: Settings, dsn: str) -> AsyncIterator[People]:
-    """The people of a migrated store."""
     lane = Lane(dsn, 1)
     await lane.open()
     try:
-        yield people(chosen, lane, keys.load(chosen))
+        result = await work(people(chosen, lane, keys.load(chosen)))
+        if what:
+            await record(chosen, lane, what, detail(result))
+        return result
     finally:
         await lane.close()
