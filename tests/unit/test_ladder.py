@@ -25,6 +25,8 @@ RUNGS = [
     {"interactions"},
     {"operations"},
     {"http", "smart", "pages", "jobs"},
+    {"bridges"},
+    {"gatehouse", "site"},
     {"app", "cli", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(RUNGS) for room in rooms}

@@ -29,13 +29,6 @@ _HEADERS = {
 }
 
 
-def make_app(capability: Capability, definitions: Definitions, version: str) -> FastAPI:
-    """The FastAPI app with what is not FHIR."""
-    app = FastAPI(title="fhirhub", version=version, openapi_url=None, docs_url=None, redoc_url=None)
-    install(app, capability, definitions, version)
-    return app
-
-
 def install(app: FastAPI, capability: Capability, definitions: Definitions, version: str) -> None:
     """Add the docs routes to ``app``."""
 

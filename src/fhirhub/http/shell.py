@@ -26,6 +26,8 @@ class Shell:
 
     def __init__(self, capability: Capability, definitions: Definitions, version: str) -> None:
         self._arguments = (capability, definitions, version)
+        self.smart: object | None = None
+        """What the authorization server and its pages are made of; set before the first request."""
         self._app: App | None = None
         self._loading = asyncio.Lock()
 
@@ -46,7 +48,8 @@ class Shell:
             return self._app
 
     def _make(self) -> App:
-        return importlib.import_module("fhirhub.http.docs").make_app(*self._arguments)
+        made: App = importlib.import_module("fhirhub.site").make_app(*self._arguments, self.smart)
+        return made
 
 
 async def live(life: Life, receive: Receive, send: Send) -> None:

@@ -1,0 +1,104 @@
+"""What the pages and the authorization server ask of the record and of its trail.
+
+Whatever is shown of a patient here goes through the same door as over FHIR: within what the person may see, and on
+record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fhirhub.auth.authority import Authority
+from fhirhub.auth.grant import Grant
+from fhirhub.auth.scope import parse_all
+from fhirhub.errors import FhirError
+from fhirhub.exchange import Caller, FhirRequest, Origin
+from fhirhub.hub import Hub
+from fhirhub.interactions.perform import perform
+from fhirhub.resource import json
+from fhirhub.smart.storage.accounts import Account
+from fhirhub.store.audit.trail import event
+from fhirhub.store.audit.writer import AuditWriter
+
+KINDS = {
+    "login": "login",
+    "logout": "login",
+    "lockout": "security",
+    "password": "security",
+    "second-factor": "security",
+    "break-glass": "security",
+    "consent": "consent",
+    "token": "token",
+    "revoke": "token",
+}
+"""Events of the pages -> kind of the row; whatever else they tell of is administration."""
+_FINDING = parse_all("user/Patient.rs")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A patient as a page names one."""
+
+    id: str
+    name: str
+    birth_date: str
+
+
+class Patients:
+    """Patients as somebody at a page may see them."""
+
+    def __init__(self, hub: Callable[[], Hub | None], authority: Authority, issuer: str) -> None:
+        self._hub = hub
+        self._authority = authority
+        self._issuer = issuer
+
+    async def find(self, account: Account, text: str, count: int) -> Sequence[Found]:
+        """Up to ``count`` patients with names that begin like the words of ``text``."""
+        words = [("name", word) for word in text.replace(",", " ").split()[:5]]
+        given = (*words, ("_count", str(count)), ("_sort", "family"), ("_elements", "name,birthDate"))
+        request = FhirRequest("search-type", "Patient", parameters=given)
+        bundle = await self._ask(account, request)
+        return [named(entry["resource"]) for entry in bundle.get("entry", ()) if "resource" in entry]
+
+    async def named(self, account: Account, id: str) -> Found | None:
+        """The patient with this logical id; None when there is none whom ``account`` may see."""
+        try:
+            return named(await self._ask(account, FhirRequest("read", "Patient", id)))
+        except FhirError as error:
+            if error.status in (403, 404, 410):
+                return None
+            raise
+
+    async def _ask(self, account: Account, request: FhirRequest) -> dict[str, Any]:
+        hub = self._hub()
+        assert hub is not None, "pages are served while the store is open"
+        grant = Grant(
+            f"page {account.id}", "user", _FINDING, "", "", account.username, account.fhir_user, account.role,
+            issuer=self._issuer, stamp=(account.version, 0),
+        )  # fmt: skip
+        seen = hub.seen_by(await self._authority.access(grant), Origin())
+        return json.parse((await perform(seen, request)).body)
+
+
+def named(patient: Mapping[str, Any]) -> Found:
+    """A Patient resource as a page names it."""
+    names = patient.get("name") or [{}]
+    chosen = next((each for each in names if each.get("use") == "official"), names[0])
+    parts = [*chosen.get("given", ()), chosen.get("family", "")]
+    text = chosen.get("text") or " ".join(part for part in parts if part)
+    return Found(patient["id"], text or f"Patient {patient['id']}", patient.get("birthDate", ""))
+
+
+def recorder(audit: AuditWriter | None) -> Callable[[str, Caller, int, Mapping[str, Any]], Any]:
+    """Puts what happens at the pages and at the authorization server on record."""
+
+    async def record(name: str, caller: Caller, outcome: int, detail: Mapping[str, Any]) -> None:
+        if audit is None:
+            return
+        patients = [str(detail["patient"])] if detail.get("patient") else []
+        kind = KINDS.get(name, "admin")
+        await audit.record([event(kind, name, caller, outcome=outcome, patients=patients, more=detail)])
+
+    return record

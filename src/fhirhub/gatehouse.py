@@ -1,0 +1,48 @@
+"""The authorization server of one worker, and its gate before everything that is FHIR."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fhirhub.auth.authority import Authority
+from fhirhub.auth.policy import load as load_policies
+from fhirhub.bridges import Patients, recorder
+from fhirhub.http.dispatcher import Dispatcher
+from fhirhub.http.shell import Shell
+from fhirhub.hub import clock
+from fhirhub.packaged import folder
+from fhirhub.settings import Settings
+from fhirhub.smart.bearer import Bearer
+from fhirhub.smart.context import open_smart
+from fhirhub.store.store import Store
+
+
+@asynccontextmanager
+async def guarded(
+    settings: Settings, dispatcher: Dispatcher, shell: Shell, store: Store
+) -> AsyncIterator[None]:
+    """While it lasts, ``dispatcher`` answers only who has a token, and ``shell`` has the pages to get one.
+
+    Nothing of the kind where everything is open. Raises PolicyError for a policy that cannot be applied.
+    """
+    if settings.no_auth:
+        yield
+        return
+    indexing = store.indexing
+    policies = load_policies(folder("capability") / "policies", indexing.definitions.resource_types)
+    authority = Authority(indexing.definitions, indexing.parser.registry, indexing.parser, policies)
+    authority.check()
+    issuer = settings.base_url or ""
+    hooks = {
+        "audit": recorder(store.audit),
+        "patients": Patients(lambda: dispatcher.hub, authority, issuer),
+    }
+    smart = await open_smart(settings, hooks=hooks)
+    try:
+        dispatcher.gate = Bearer(smart.lane, authority, clock, idle=settings.session_idle, issuer=issuer)
+        shell.smart = smart
+        yield
+    finally:
+        dispatcher.gate = None
+        await smart.close()
