@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
 from fhirhub.auth.policy import PolicyError
 from fhirhub.auth.scope import Scope, ScopeError
 from fhirhub.errors import BadRequest, FhirError, Issue
+from fhirhub.search.parameters.base import Facet
 from fhirhub.search.parameters.special import ROWLESS
 from fhirhub.search.parse import SearchParser
 from fhirhub.search.predicate import And, Ids, Keys, Not, Or, Predicate, Present, Refers, Span, Text
@@ -39,6 +40,10 @@ class Criteria:
                 self._kept.clear()
             self._kept[key] = found
         return found
+
+    def facets(self, type: str) -> Mapping[str, Facet]:
+        """Code -> search parameter of ``type``."""
+        return self._parser.registry.facets(type)
 
     def of_policy(self, type: str, where: str, rule: str) -> Predicate:
         """The query of a policy's rule, its placeholders filled in. Raises PolicyError naming the ``rule``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fhirhub.auth.denial import Withheld
 from fhirhub.auth.grant import Grant
 from fhirhub.auth.logic import every, some
 from fhirhub.auth.policy import Elements, Label, PolicyError, Role
@@ -17,12 +18,13 @@ _REFERRING = frozenset("cu")
 
 
 class Decision:
-    """What ``grant`` may touch, of which ``scopes`` count."""
+    """What ``grant`` may touch, of which ``scopes`` count, and from which ``withheld`` is kept."""
 
-    def __init__(self, grant: Grant, scopes: tuple[Scope, ...], rules: Rules) -> None:
+    def __init__(self, grant: Grant, scopes: tuple[Scope, ...], rules: Rules, withheld: Withheld) -> None:
         self._grant = grant
         self._scopes = scopes
         self._rules = rules
+        self._withheld = withheld
         self._levels = tuple(dict.fromkeys(scope.level for scope in scopes))
         self._own = patient_of(grant.fhir_user)
         self._roles = self._policies()
@@ -68,6 +70,7 @@ class Decision:
         if letter != "c":
             # To label what one hands in is everybody's right; to see it afterwards is not.
             parts.append(rules.of_labels(self._labels, type))
+        parts.append(self._withheld.outside(letter, type))
         return every(parts)
 
     def _granted(self, letter: str, type: str) -> Predicate:

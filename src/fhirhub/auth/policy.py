@@ -6,9 +6,10 @@ from the rules, one list for each type, so that no two rules can disagree about 
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ FILES = ("roles.toml", "compartment.toml", "labels.toml")
 PLACEHOLDERS = ("{patient}", "{fhirUser}")
 """What may stand in criteria: the id of the patient the user is, or the launch is on; the user's own resource."""
 MAX_RULES = 200
+_ORGANIZATION = re.compile(r"Organization/[A-Za-z0-9.-]{1,64}", re.ASCII)
 
 
 class PolicyError(ValueError):
@@ -54,6 +56,8 @@ class Role:
     writable: Elements = field(default_factory=dict)
     labels: frozenset[str] = frozenset()
     """Names of the label rules that do not apply; ``*`` for all. Only clients have them here."""
+    organization: str = ""
+    """``Organization/1`` that a client belongs to, for consents; empty when that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,8 @@ class Policies:
     groups: Mapping[str, tuple[str, ...]]
     labels: tuple[Label, ...]
     boundary: Boundary
+    opaque: frozenset[str]
+    """Types that a consent's denial by code withholds as a whole."""
     types: tuple[str, ...]
     """All resource types, for ``*``."""
 
@@ -94,14 +100,20 @@ class Policies:
         """The policy of a client; None when it is confined to its scopes only. Raises PolicyError."""
         if not policy:
             return None
-        _only(policy, {"rules", "hidden", "writable", "labels", "title", "why"}, "the client's policy")
+        names = {"rules", "hidden", "writable", "labels", "title", "why", "organization"}
+        _only(policy, names, "the client's policy")
+        organization = policy.get("organization", "")
+        if not isinstance(organization, str) or (organization and not _ORGANIZATION.fullmatch(organization)):
+            raise PolicyError("the client's policy: organization is a reference, as in Organization/1")
         known = {label.name for label in self.labels} | {"*"}
         labels = frozenset(_strings(policy.get("labels", ()), "labels"))
         if labels - known:
             raise PolicyError(
                 f"There is no label rule {_listed(labels - known)}; there are {_listed(known)}."
             )
-        return _role("client", policy, self.groups, self.types, labels)
+        # A policy without rules says nothing about types: those are the scopes' to say.
+        body = {"rules": [{"types": ["*"], "may": LETTERS}], **policy}
+        return replace(_role("client", body, self.groups, self.types, labels), organization=organization)
 
 
 def load(folder: Path, types: Collection[str]) -> Policies:
@@ -128,7 +140,9 @@ def read(
         unknown = (label.roles | label.glass) - {*made, "system"}
         if unknown:
             raise PolicyError(f"label rule {label.name}: there is no role {_listed(unknown)}")
-    return Policies(made, groups, rules, _boundary(compartment, groups, every), every)
+    opaque = _strings(labels.get("consent", {}).get("opaque", ()), "consent, opaque")
+    _check_types(opaque, every, "consent, opaque")
+    return Policies(made, groups, rules, _boundary(compartment, groups, every), frozenset(opaque), every)
 
 
 def _role(
@@ -138,7 +152,7 @@ def _role(
     types: tuple[str, ...],
     labels: frozenset[str] = frozenset(),
 ) -> Role:
-    _only(body, {"title", "why", "rules", "hidden", "writable", "labels"}, name)
+    _only(body, {"title", "why", "rules", "hidden", "writable", "labels", "organization"}, name)
     given = body.get("rules", ())
     if not isinstance(given, (list, tuple)) or len(given) > MAX_RULES:
         raise PolicyError(f"{name}: rules is a list of at most {MAX_RULES} tables")
