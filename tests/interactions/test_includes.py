@@ -122,7 +122,7 @@ async def test_an_end_is_told(client: httpx.AsyncClient, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    "query", ["Patient?_contained=true", "Patient?_contained=both", "Patient?_containedType=container", "Patient?_sort=_score"]
+    "query", ["Patient?_contained=true&_sort=birthdate", "Patient?_contained=both&_include=*", "Patient?_sort=age"]
 )  # fmt: skip
 async def test_what_is_not_served_is_refused(client: httpx.AsyncClient, query: str) -> None:
     answer = await client.get(query)

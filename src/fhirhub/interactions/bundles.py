@@ -38,12 +38,13 @@ def bundle(type: str, total: int | None, links: Sequence[Link], entries: Sequenc
     return b'%b,"entry":[%b]}' % (head.encode(), b",".join(entries))
 
 
-def found_entry(base: str, stored: Stored, resource: bytes, mode: str) -> bytes:
-    """An entry of a searchset; ``mode`` is match or include."""
-    return b'{"fullUrl":"%b/%b/%b","resource":%b,"search":{"mode":"%b"}}' % (
+def found_entry(base: str, stored: Stored, resource: bytes, mode: str, place: str = "") -> bytes:
+    """An entry of a searchset; ``mode`` is match or include, ``place`` the ``#id`` of what stands inside ``stored``."""
+    return b'{"fullUrl":"%b/%b/%b%b","resource":%b,"search":{"mode":"%b"}}' % (
         base.encode(),
         stored.type.encode(),
         stored.id.encode(),
+        place.encode(),
         resource,
         mode.encode(),
     )

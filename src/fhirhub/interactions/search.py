@@ -10,6 +10,7 @@ from fhirhub.hub import Hub
 from fhirhub.interactions.bundles import bundle, found_entry, notes_entry, url_with
 from fhirhub.interactions.compartment import member, members
 from fhirhub.interactions.hints import hint
+from fhirhub.interactions.inside import shown
 from fhirhub.interactions.sealed import CURSOR, opened, sealed
 from fhirhub.interactions.shape import cut
 from fhirhub.search.across import combined, types_of
@@ -55,7 +56,9 @@ async def _page(
 ) -> FhirResult:
     """One page of a search on ``type``, whose links begin with ``path``; ``within`` narrows it."""
     parameters = opened(hub, path.removeprefix(request.base), request.parameters)
-    search = hub.parser.parse(type, parameters, lenient=request.prefer.lenient, bases=(request.base,))
+    search = hub.parser.parse(
+        type, parameters, lenient=request.prefer.lenient, bases=(request.base,), contained=within is None
+    )
     if within is not None:
         search = replace(search, where=And((within, search.where)))
     return await _answer(hub, request, search, path, parameters is not request.parameters)
@@ -72,8 +75,8 @@ async def _answer(
     if hinted is not None:
         page.notes.append(hinted)
     entries = _entries(hub, request.base, search, page)
-    shown = [(relation, url_with(path, given)) for relation, given in links]
-    return FhirResult(200, bundle("searchset", page.total, shown, entries, hub.clock()))
+    told = [(relation, url_with(path, given)) for relation, given in links]
+    return FhirResult(200, bundle("searchset", page.total, told, entries, hub.clock()))
 
 
 async def search_system(hub: Hub, request: FhirRequest) -> FhirResult:
@@ -105,10 +108,10 @@ def _entries(hub: Hub, base: str, search: SearchRequest, page: Page) -> list[byt
     cutting = bool(search.elements) or search.summary != "false"
     entries = []
     for stored in page.matches:
-        resource = stored.render()
-        if cutting:
-            resource = cut(hub, resource, search.summary, search.elements)
-        entries.append(found_entry(base, stored, resource, "match"))
+        for place, resource in shown(hub, search, stored, base):
+            if cutting:
+                resource = cut(hub, resource, search.summary, search.elements)
+            entries.append(found_entry(base, stored, resource, "match", place))
     for stored in page.included:
         resource = stored.render()
         if search.summary != "false":

@@ -13,6 +13,7 @@ from typing import Any
 from fhirhub.definitions.tables import OWN, Definitions
 from fhirhub.fhirpath.compile import Move, Route, expression_routes, holds, truth
 from fhirhub.resource.reference import REFERENCE_PROPERTIES, Literal, parse
+from fhirhub.search.contained import Local, contained_in, file, linker
 from fhirhub.search.parameters import composite, date, near, number, quantity, reference, string, token, uri
 from fhirhub.search.parameters.base import Context, Emit, Facet
 from fhirhub.search.registry import Registry
@@ -139,6 +140,7 @@ class Extractor:
         self._registry = registry or Registry(definitions)
         self._plans: dict[str, _Plan] = {}
         self._words = Words(definitions, self._registry)
+        self._linkers: dict[str, Emit] = {}
 
     def rows(self, document: dict[str, Any], bases: tuple[str, ...] = ()) -> Rows:
         """The rows of ``document``; ``bases`` are the urls (no final slash) under which this server is known.
@@ -150,12 +152,43 @@ class Extractor:
         plan.walk(document, rows, Context(document, bases))
         self._add_others(document, rows, bases)
         self._add_words(document, rows, plan.content)
+        if "contained" in document:
+            self._add_contained(document, rows, bases)
         main = MAX_DATE
         for key, lo, _ in rows.dates:
             if lo < main and key in plan.dates:
                 main = lo
         rows.date = MIN_DATE if main == MAX_DATE else main
         return rows
+
+    def _add_contained(self, document: dict[str, Any], rows: Rows, bases: tuple[str, ...]) -> None:
+        """The rows of what is contained, and the links to it."""
+
+        def rows_of(inner: dict[str, Any]) -> Rows:
+            found = Rows()
+            (self._plans.get(inner["resourceType"]) or self._plan(inner["resourceType"])).walk(
+                inner, found, Context(inner, bases)
+            )
+            return found
+
+        rows.inside, places = contained_in(document, self._definitions.type_number, rows_of)
+        if rows.inside:
+            for each, own in ((document, rows), *((inner.document, inner.rows) for inner in rows.inside)):
+                self._linker(each["resourceType"])(each, own, Local(each, rows.inside, places))
+            file(rows, self._secret)
+
+    def _linker(self, type: str) -> Emit:
+        """The walk of a resource of ``type`` that finds its references to what is contained."""
+        found = self._linkers.get(type)
+        if found is None:
+            root = _Node()
+            for facet in self._registry.facets(type).values():
+                if facet.kind == "reference" and not facet.aliases:
+                    for route in facet.routes:
+                        if route.type_name == "Reference":
+                            root.at(route).emits.append(linker(facet.pid, route.resolves))
+            found = self._linkers[type] = root.compiled()
+        return found
 
     def only(self, type: str, pids: Collection[int]) -> Callable[[dict[str, Any], tuple[str, ...]], Rows]:
         """A function from a document and bases to the rows of ``pids`` alone, parameters of ``type`` with rows of
@@ -218,6 +251,10 @@ class Extractor:
             self._definitions.search_parameters(type)["_content"].pid,
         )
         return plan
+
+    def facets(self, type: str) -> dict[str, Facet]:
+        """Code -> parameter of ``type`` that rows are made for."""
+        return self._registry.facets(type)
 
     def idle(self, facet: Facet) -> list[Route]:
         """The ways of ``facet`` that lead to what cannot be indexed as its kind."""

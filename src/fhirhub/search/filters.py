@@ -37,7 +37,7 @@ from fhirhub.search.parameters.base import (
     split,
     too_costly,
 )
-from fhirhub.search.predicate import And, Chain, Has, Ids, Or, Predicate, Present, Refers
+from fhirhub.search.predicate import And, Chain, Contained, Has, Ids, Or, Predicate, Present, Refers
 from fhirhub.search.registry import Registry
 from fhirhub.search.specials import Specials, bases_of
 
@@ -243,6 +243,7 @@ class Filters:
                     plain.setdefault(link.pid, []).extend((target, id) for id in part.ids)
                 else:
                     parts.append(Chain(link.pid, target, part))
+                    parts.append(Contained(link.pid, target, part))
         parts.extend(Refers(pid, tuple(found)) for pid, found in plain.items())
         if not parts and problem is not None:
             raise problem

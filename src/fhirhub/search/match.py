@@ -17,6 +17,7 @@ from fhirhub.search.predicate import (
     Bound,
     Chain,
     Concepts,
+    Contained,
     Has,
     Ids,
     Keys,
@@ -120,6 +121,14 @@ def _chain(chain: Chain, subject: Subject, world: World) -> bool:
     return False
 
 
+def _contains(asked: Contained, subject: Subject, world: World) -> bool:
+    for place, inner in enumerate(subject.rows.inside):
+        if inner.type == asked.type and (not asked.pid or (asked.pid, place) in subject.rows.links):
+            if matches(asked.part, Subject(inner.type, inner.id, subject.updated, inner.rows), world):
+                return True
+    return False
+
+
 def _has(has: Has, subject: Subject, world: World) -> bool:
     link = (has.pid, subject.type, subject.id)
     return any(
@@ -174,6 +183,8 @@ def matches(predicate: Predicate, subject: Subject, world: World | None = None) 
         case Concepts() | Kin() | Says():
             # What a value set holds or what is part of what is told by other resources and by the document.
             raise Undecided(f"{type(predicate).__name__} is for the store to answer")
+        case Contained():
+            return _contains(predicate, subject, around)
         case Present(pid):
             return pid in rows.params
         case OfType(types):

@@ -15,6 +15,7 @@ from fhirhub.search.predicate import (
     Below,
     Chain,
     Concepts,
+    Contained,
     Has,
     Keys,
     Kin,
@@ -82,6 +83,15 @@ def _operands(
         case Has(type, pid, part):
             _check(Present(pid), (type,), sight, definitions)
             return Has(type, pid, inner(part, type))
+        case Contained(pid, type, part):
+            # What is contained is seen with its container; but it may not be found by a type that is out of reach.
+            require("s", type)
+            for each in types:
+                if "contained" in sight.hidden.get(each, ()):
+                    raise _forbidden(each, "by what it contains")
+            if pid:
+                _check(Present(pid), types, sight, definitions)
+            return Contained(pid, type, _operands(part, (type,), sight, definitions, require))
     _check(where, types, sight, definitions)
     if isinstance(where, Kin) and not sight.is_open("s", where.type):
         # The hierarchy would be followed through resources that the caller cannot see.

@@ -12,7 +12,7 @@ from fhirhub.search.across import across, types_of
 from fhirhub.search.filters import Filters, not_understood, suggestion
 from fhirhub.search.limits import MAX_CRITERIA, MAX_NAME, MAX_PARAMETERS
 from fhirhub.search.parameters.base import Budget, NotUnderstood, Query, refuse, shortened, too_costly
-from fhirhub.search.predicate import And, Predicate
+from fhirhub.search.predicate import And, Contained, OfType, Or, Predicate
 from fhirhub.search.registry import Registry
 from fhirhub.search.request import SearchRequest
 from fhirhub.search.results import IGNORED, Results
@@ -60,13 +60,14 @@ class SearchParser:
         *,
         lenient: bool = False,
         bases: Sequence[str] = (),
+        contained: bool = False,
     ) -> SearchRequest:
         """The search for resources of ``type``; ``parameters`` are percent-decoded (name, value) pairs in
         order.
 
         Raises BadRequest for what is unknown or malformed, with ``Type?parameter`` as the issue's expression.
         With ``lenient``, unknown parameters and modifiers are left out and noted in the request instead.
-        NotFound when there is no such type.
+        NotFound when there is no such type. ``contained`` says that the caller can show what contains the matches.
         """
         self._check(type, parameters)
         query = self.query(bases)
@@ -93,7 +94,14 @@ class SearchParser:
         where: Predicate = criteria[0] if len(criteria) == 1 else And(tuple(criteria))
         if request.summary == "count":
             request = replace(request, total="accurate")
-        return replace(request, where=where, applied=tuple(applied), notes=tuple(notes))
+        request = replace(request, where=where, applied=tuple(applied), notes=tuple(notes))
+        if request.contained == "false":
+            return request
+        if not contained:
+            raise not_understood(
+                f"{type}?_contained", "contained resources are found by searches of one type only"
+            )
+        return containing(request, self.definitions)
 
     def parse_across(
         self,
@@ -153,6 +161,25 @@ class SearchParser:
             raise refuse(f"{request.type}?{name}", f"{name} may be given only once")
         seen.add(name)
         return apply(request, name, value)
+
+
+def containing(request: SearchRequest, definitions: Definitions) -> SearchRequest:
+    """``request``, which asks for contained resources, as a search for what contains them."""
+    type, where = request.type, request.where
+    for sort in request.sort:
+        if sort.code not in ("_id", "_lastUpdated"):
+            text = (
+                f"what contains a {type} cannot be sorted by its {sort.code}; it can by _lastUpdated and _id"
+            )
+            raise not_understood(f"{type}?_sort", text)
+    if request.includes:
+        raise not_understood(f"{type}?_include", "with _contained, nothing can be included; leave it out")
+    found: Predicate = Contained(0, type, where)
+    if request.contained == "both":
+        found = Or((And((OfType((type,)), where)), found))
+    able = definitions.resource_types
+    types = tuple(each for each in able if "contained" in definitions.types[each].properties or each == type)
+    return replace(request, type="", types=types, where=found, inside=(type, where))
 
 
 def _storable(text: str) -> bool:

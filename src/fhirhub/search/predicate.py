@@ -166,6 +166,18 @@ class Kin:
 
 
 @dataclass(frozen=True, slots=True)
+class Contained:
+    """Reference parameter ``pid`` leads to a contained resource of ``type`` that fulfils ``part``.
+
+    With ``pid`` 0, there is one, whether anything refers to it or not.
+    """
+
+    pid: int
+    type: str
+    part: Predicate
+
+
+@dataclass(frozen=True, slots=True)
 class Present:
     """Parameter ``pid`` has any value (``:missing=false``)."""
 
@@ -247,6 +259,7 @@ Predicate = (
     | Concepts
     | Below
     | Kin
+    | Contained
     | Present
     | Ids
     | OfType
@@ -258,7 +271,7 @@ Predicate = (
     | Has
 )
 
-DEFERRED = (Measure, Worded, Spoken, Concepts, Below, Kin)
+DEFERRED = (Measure, Worded, Spoken, Concepts, Below, Kin, Contained)
 """Leaves that depend on what is stored elsewhere: the store replaces them by others before it searches."""
 
 

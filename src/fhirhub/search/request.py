@@ -60,6 +60,12 @@ class SearchRequest:
     applied: tuple[tuple[str, str], ...] = ()
     notes: tuple[Issue, ...] = ()
     types: tuple[str, ...] = ()
+    contained: str = "false"
+    """``true`` (what is contained is looked for), ``both`` (that and what is not) or ``false``."""
+    contained_type: str = "container"
+    """What is shown when something contained is found: the ``container``, or only the ``contained``."""
+    inside: tuple[str, Predicate] | None = None
+    """The type and the condition that were asked of contained resources."""
     within: Predicate = And(())
     """What may come along by includes, whatever its type."""
     holder: str = ""

@@ -39,6 +39,7 @@ class Results:
             "_elements": self._elements,
             "_cursor": self._cursor,
             "_contained": self._contained,
+            "_containedType": self._contained_type,
         }
         """Parameters that may stand once."""
 
@@ -59,11 +60,10 @@ class Results:
         return replace(request, summary=summary)
 
     def _contained(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
-        if value != "false":
-            raise not_understood(
-                f"{request.type}?_contained", "search in contained resources is not served yet"
-            )
-        return request
+        return replace(request, contained=_one_of(request, name, value, ("false", "true", "both")))
+
+    def _contained_type(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
+        return replace(request, contained_type=_one_of(request, name, value, ("container", "contained")))
 
     def _cursor(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
         if not value or len(value) > MAX_CURSOR:

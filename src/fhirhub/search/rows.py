@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
+from typing import Any
 
 VALUE_BITS = 49
 VALUE_MASK = (1 << VALUE_BITS) - 1
@@ -71,6 +72,17 @@ def phrase(pid: int, text: str, raw: str, key: int) -> tuple[int, Phrase]:
 
 
 @dataclass(slots=True)
+class Inner:
+    """A contained resource: the ``n``-th of its ``type`` in its container, with the rows it would have had itself."""
+
+    type: str
+    n: int
+    id: str
+    document: dict[str, Any]
+    rows: Rows
+
+
+@dataclass(slots=True)
 class Rows:
     """Everything the index holds of one resource version."""
 
@@ -93,5 +105,9 @@ class Rows:
     """Words of the narrative, and of other texts, joined by blanks."""
     params: set[int] = field(default_factory=set)
     """pids that have any value, for ``:missing``."""
+    inside: list[Inner] = field(default_factory=list)
+    """What the resource contains; its rows stand among these as well (:mod:`fhirhub.search.contained`)."""
+    links: set[tuple[int, int]] = field(default_factory=set)
+    """(pid, place in ``inside``) of references to what is contained in the same container."""
     date: int = MIN_DATE
     """The main clinical date: start of the type's ``sort_date`` parameter."""

@@ -7,13 +7,14 @@ quantities their equals in every unit that is in use, ``partOf`` hierarchies the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fhirhub.definitions.tables import Definitions
 from fhirhub.errors import BadRequest, Issue
 from fhirhub.resource import json
 from fhirhub.search import ucum
+from fhirhub.search.contained import PLACE, Beyond, reached, without_nothing
 from fhirhub.search.parameters.quantity import UNITS, in_units
 from fhirhub.search.parameters.token import concept_spellings
 from fhirhub.search.predicate import (
@@ -21,6 +22,7 @@ from fhirhub.search.predicate import (
     And,
     Below,
     Concepts,
+    Contained,
     Keys,
     Kin,
     Measure,
@@ -34,6 +36,7 @@ from fhirhub.search.predicate import (
 )
 from fhirhub.search.rows import VALUE_BITS, VALUE_MASK, hashed_key
 from fhirhub.search.terminology import MOST, Code, Missing, Shelf, expanded, hierarchy, not_known
+from fhirhub.store.codings import spelt_out
 from fhirhub.store.resolve import Fetch
 
 PHRASES = 5000
@@ -50,6 +53,7 @@ select key from phrase
 where pid = $1 and text >= $2 and text < $2 || U&'\\+10FFFF'
   and (text = any ($3::text[]) or text like any ($4::text[])) limit $5
 """
+INSIDE = "select text, count(*) as n from phrase where pid = $1 group by text"
 UNITS_OF = "select raw, key from phrase where pid = $1 and text = any ($2::text[])"
 BY_KEY = """
 select r.id, r.content::text as content
@@ -89,11 +93,45 @@ class Deferred:
 
     async def settled(self, where: Predicate, fetch: Fetch) -> Predicate:
         """``where`` without deferred leaves. Raises BadRequest for what is not known or fits too much."""
+        leaves = deferred_in(where)
+        if not leaves:
+            return where
         found: dict[Predicate, Predicate] = {}
-        for leaf in deferred_in(where):
-            if leaf not in found:
+        inside: dict[str, int] | None = None
+        for leaf in leaves:
+            if isinstance(leaf, Contained):
+                if inside is None:
+                    inside = {row["text"]: row["n"] for row in await fetch(INSIDE, PLACE)}
+                found[leaf] = await self._contained(leaf, inside, fetch)
+            elif leaf not in found:
                 found[leaf] = await self._settle(leaf, fetch)
-        return replaced(where, found) if found else where
+        whole: Predicate = replaced(where, found)
+        return whole if inside is None else without_nothing(whole)
+
+    async def _contained(self, asked: Contained, inside: dict[str, int], fetch: Fetch) -> Predicate:
+        """What is asked of contained resources, if any store has such; ``inside`` tells how many of a type."""
+        if not inside.get(asked.type):
+            return Or(())
+        part: Any = await spelt_out(await self._plain(asked.part, fetch), fetch)
+        try:
+            return reached(replace(asked, part=part), inside, self.secret)
+        except Beyond:
+            if asked.pid:
+                return Or(())
+            text = (
+                "Contained resources are not found by texts and presence, by hierarchies, or by what they refer to"
+                " outside; leave that criterion out."
+            )
+            raise BadRequest(Issue("not-supported", text)) from None
+
+    async def _plain(self, where: Predicate, fetch: Fetch) -> Predicate:
+        """``where`` with what lies in contained resources left as it is, and all else settled."""
+        found: dict[Predicate, Predicate] = {
+            leaf: await self._settle(leaf, fetch)
+            for leaf in deferred_in(where)
+            if not isinstance(leaf, Contained | Spoken | Worded | Kin)
+        }
+        return replaced(where, found)
 
     async def _settle(self, leaf: Predicate, fetch: Fetch) -> Predicate:
         match leaf:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from hashlib import blake2b
 from typing import Any
@@ -11,9 +11,10 @@ import asyncpg
 
 from fhirhub.definitions.tables import Definitions
 from fhirhub.errors import BadRequest, Issue
-from fhirhub.search.predicate import And, Chain, Has, Keys, Not, Or, Refers, rewritten
+from fhirhub.search.predicate import And, Chain, Has, Keys, Not, Or, Refers
 from fhirhub.search.request import SearchRequest
 from fhirhub.search.rows import VALUE_BITS
+from fhirhub.store.codings import leaves, spelt_out
 from fhirhub.store.cost import UNGUARDED, Estimator, Guard
 from fhirhub.store.cursor import Sealer
 from fhirhub.store.deferred import Deferred
@@ -29,7 +30,6 @@ from fhirhub.store.statistics import Statistics
 from fhirhub.store.texts import looked_up
 from fhirhub.store.walks import Position, Walker
 
-CODINGS = "select key, coding from coding where key = any ($1::bigint[])"
 ESTIMATE = 20_000.0
 """``_total=estimate`` counts exactly when it expects no more than this."""
 COUNTED = 1_000_000.0
@@ -131,13 +131,7 @@ class Searcher:
 
     async def asked(self, request: SearchRequest, fetch: Fetch, *, keep: bool) -> Asked:
         """``request`` with everything looked up that its condition depends on."""
-        where = fold(await self.deferred.settled(request.where, fetch))
-        codes = {code for each in leaves(where) if isinstance(each, Keys) for code in each.codes}
-        if codes:
-            codings: dict[int, list[int]] = {}
-            for code, coding in await fetch(CODINGS, list(codes)):
-                codings.setdefault(code, []).append(coding)
-            where = with_codings(where, codings)
+        where = await spelt_out(fold(await self.deferred.settled(request.where, fetch)), fetch)
         keys: dict[Condition, tuple[int, ...]] = {}
         refers = [each for each in leaves(where) if isinstance(each, Refers)]
         if refers:
@@ -270,31 +264,6 @@ class Searcher:
             counted = "count(*)" if only is not None and len(only) == 1 else "count(distinct rid)"
             sql = f"select {counted} from ({compiler.rids(asked.where, rt)}) as s"
         return int((await fetch(sql, *compiler.arguments.values))[0][0])
-
-
-def leaves(where: Condition) -> Iterator[Condition]:
-    """The leaves of a predicate, those behind chains too."""
-    match where:
-        case And(parts) | Or(parts):
-            for part in parts:
-                yield from leaves(part)
-        case Not(part) | Chain(_, _, part) | Has(_, _, part):
-            yield from leaves(part)
-        case _:
-            yield where
-
-
-def with_codings(where: Condition, codings: dict[int, list[int]]) -> Condition:
-    """``where`` with the codings that the dictionary has for a code or a system in place of those."""
-
-    def spelt_out(leaf: Condition) -> Condition:
-        if not isinstance(leaf, Keys) or not leaf.codes:
-            return leaf
-        filed = (coding for code in leaf.codes for coding in codings.get(code, ()))
-        return Keys(tuple(dict.fromkeys((*leaf.keys, *filed))))
-
-    result: Condition = rewritten(where, spelt_out)
-    return result
 
 
 def together(where: Any, keys: dict[Condition, tuple[int, ...]]) -> Any:

@@ -128,7 +128,7 @@ def test_includes() -> None:
         ("Patient?identifier:below=a|b", "Patient?identifier", "for codes"),
         ("Condition?code:below=x", "Condition?code", "system|code"),
         ("Observation?subject:below=Patient/1", "Observation?subject", "part of others"),
-        ("Patient?_contained=true", "Patient?_contained", "not served yet"),
+        ("Patient?_contained=true", "Patient?_contained", "of one type only"),
         ("Patient?_id=a b", "Patient?_id", "not an id"),
     ],
 )

@@ -159,7 +159,7 @@ def test_chains(query: str, expected: str) -> None:
 
 def test_a_chain_to_an_id_is_a_reference() -> None:
     assert isinstance(search("Observation?patient._id=1").where, Refers)
-    assert isinstance(search("Observation?patient._id:not=1").where, Chain)
+    assert isinstance(search("Observation?patient._id:not=1").where.parts[0], Chain)
 
 
 @pytest.mark.parametrize(

@@ -27,14 +27,13 @@ RESULT_PARAMETERS = (
     "_include",
     "_revinclude",
     "_contained",
+    "_containedType",
 )
 """They shape the answer; known here so that a misspelt one finds its right name."""
 
 UNSERVED_PARAMETERS: dict[str, str] = {
     "_query": "named queries are not served",
     "_type": "this is a search of one type; several are named in [base]?_type=",
-    "_contained": "search in contained resources is not served yet",
-    "_containedType": "search in contained resources is not served yet",
     "_score": "relevance is not served yet",
     "age": "HL7 published this parameter without an expression; search by birthdate",
     "birthOrderBoolean": "HL7 published this parameter without an expression",
