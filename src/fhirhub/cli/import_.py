@@ -21,9 +21,14 @@ from fhirhub.jobs.demo.practice import practice
 from fhirhub.jobs.load.coordinator import Import, Progress, Summary, cores
 from fhirhub.jobs.load.items import Order
 from fhirhub.jobs.load.sources import Source, discover
+from fhirhub.keys import load as load_keys
 from fhirhub.resource.json import dumps
 from fhirhub.settings import Settings, SettingsError
+from fhirhub.smart import demo as demo_
+from fhirhub.smart.people import now, people
+from fhirhub.smart.storage.clients import Clients
 from fhirhub.store import journal, migrate
+from fhirhub.store.engine import Lane
 from fhirhub.store.postgres import database
 
 app = typer.Typer()
@@ -55,7 +60,7 @@ def import_(
         "again": again,
         "errors": errors,
     }
-    summary = load_demo(chosen, **options) if demo else take_in(chosen, discover(paths or ()), **options)
+    summary = welcome(chosen, **options) if demo else take_in(chosen, discover(paths or ()), **options)
     if summary is None:
         answer({"resources": 0}, "The store is not empty: the demo practice was not loaded.", as_json)
         return
@@ -89,6 +94,26 @@ def take_in(
             summary = Import(sources, order, workers=workers, again=again, errors=errors, notice=notice).run()
             asyncio.run(journal.settle(dsn))
     return summary
+
+
+def welcome(chosen: Settings, **options: Any) -> Summary | None:
+    """Load the demo practice, and make its logins and apps; None when the store has something already."""
+    with database(chosen) as dsn:
+        summary = load_demo(chosen, **options)
+        if summary is not None and not options["dry_run"]:
+            asyncio.run(_furnish(chosen, dsn))
+    return summary
+
+
+async def _furnish(chosen: Settings, dsn: str) -> None:
+    keys = load_keys(chosen)
+    lane = Lane(dsn, 1)
+    await lane.open()
+    try:
+        await demo_.ensure_people(people(chosen, lane, keys), keys)
+        await demo_.ensure_clients(Clients(lane, now), keys, chosen.port)
+    finally:
+        await lane.close()
 
 
 def load_demo(chosen: Settings, **options: Any) -> Summary | None:
