@@ -20,6 +20,7 @@ from bench.scenarios.growth import growth
 from bench.scenarios.importing import tx_import
 from bench.scenarios.process import memory, start
 from bench.scenarios.reading import history_depth, read
+from bench.scenarios.searching import search_hs, search_mh, search_x
 from bench.scenarios.writing import single_write
 
 SYNTHEA = ROOT.parent / "shared" / "data" / "synthea"
@@ -32,6 +33,9 @@ SCENARIOS = {
     "crud-hs": crud_hs,
     "crud-mh": crud_mh,
     "growth": growth,
+    "search-hs": search_hs,
+    "search-mh": search_mh,
+    "search-x": search_x,
     "start": start,
     "memory": memory,
 }
@@ -48,6 +52,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--http-server", default="uvicorn", choices=("uvicorn", "granian"))
     parser.add_argument("--synthea", type=Path, default=SYNTHEA, help="folder of Synthea bundles (*.json.gz)")
+    parser.add_argument(
+        "--patients", type=_sizes, help="sizes of the growing workloads  [default: 1000,4000]", metavar="N,N…"
+    )
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="where to write")
     parser.add_argument("--scratch", type=Path, help="where the database of the run goes (a short path)")
     chosen = parser.parse_args()
@@ -57,6 +64,13 @@ def arguments() -> argparse.Namespace:
     if "history-depth" in chosen.workloads and "read" not in chosen.workloads:
         chosen.workloads.insert(0, "read")
     return chosen
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    sizes = tuple(sorted(int(each) for each in text.split(",")))
+    if not sizes or sizes[0] < 1:
+        raise argparse.ArgumentTypeError("name one number of patients or more")
+    return sizes
 
 
 def measure(lab: Lab, chosen: argparse.Namespace, scale: Scale) -> Figures:
@@ -87,6 +101,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _stop)
     chosen = arguments()
     scale = replace(FULL if chosen.full else Scale(), synthea=chosen.synthea)
+    if chosen.patients:
+        scale = replace(scale, patients=chosen.patients)
     about = machine.describe(ROOT)
     if about["load_before"][0] > _IDLE:
         _say(f"The machine is busy (load average {about['load_before'][0]}): the figures will be low.")

@@ -61,6 +61,8 @@ class Lab:
         self.home = Path(tempfile.mkdtemp(prefix="fhb-", dir=folder))
         self.postgres = Postgres(self.home)
         self.programs: Programs = prepare(None, self.home)
+        self.kept: dict[str, Any] = {}
+        """What workloads leave for those after them."""
         self.postgres.start()
 
     def close(self) -> None:
@@ -78,6 +80,13 @@ class Lab:
         self.sql(self.postgres.dsn, f"drop database if exists {name} with (force)")
         self.sql(self.postgres.dsn, f"create database {name}")
         asyncio.run(migrate.ensure(self.dsn(name)))
+        return self.dsn(name)
+
+    def copied(self, dsn: str, name: str) -> str:
+        """A new database ``name`` that holds what the one at ``dsn`` does, which nobody may be using; its dsn."""
+        source = urlsplit(dsn).path.lstrip("/")
+        self.drop(name)
+        self.sql(self.postgres.dsn, f"create database {name} template {source}")
         return self.dsn(name)
 
     def drop(self, name: str) -> None:
@@ -176,16 +185,24 @@ class Lab:
         return machine.cpu_seconds(machine.family(self.postgres.pid))
 
     def pgbench(
-        self, dsn: str, script: str, *, clients: int, seconds: float, define: Sequence[str] = ()
+        self,
+        dsn: str,
+        script: str | Sequence[str],
+        *,
+        clients: int,
+        seconds: float,
+        define: Sequence[str] = (),
     ) -> float:
-        """Transactions a second of a pgbench script, prepared, without reconnecting."""
-        path = self.home / "script.sql"
-        path.write_text(script, encoding="utf-8")
+        """Transactions a second of a pgbench script, or of several at random, prepared, without reconnecting."""
+        scripts = [script] if isinstance(script, str) else script
+        paths = [self.home / f"script{number}.sql" for number in range(len(scripts))]
+        for path, text in zip(paths, scripts, strict=True):
+            path.write_text(text, encoding="utf-8")
         options = ["-n", "-M", "prepared", "-c", str(clients), "-j", "1", "-T", str(max(round(seconds), 1))]
         for each in define:
             options += ["-D", each]
         done = subprocess.run(
-            [str(self.programs.bin / "pgbench"), *options, "-f", str(path), dsn],
+            [str(self.programs.bin / "pgbench"), *options, *(f"-f{path}" for path in paths), dsn],
             capture_output=True,
             text=True,
             check=False,

@@ -26,8 +26,8 @@ class Scale:
     bundles: int = 40
     """Patient bundles of the transaction import."""
     memory_seconds: float = 60.0
-    patients: tuple[int, int] = (1000, 4000)
-    """The two sizes of the growth test."""
+    patients: tuple[int, ...] = (1000, 4000)
+    """The sizes of the growing workloads."""
     synthea: Path | None = None
 
 

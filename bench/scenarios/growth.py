@@ -80,7 +80,7 @@ def searcher(shape: Shape, seed: int, count: int, ids: list[str]) -> User:
 def growth(lab: Lab, scale: Scale) -> Figures:
     """p50 of each shape with one client at both sizes, and the ratio."""
     dsn = lab.database("fhb_growth")
-    small, large = scale.patients
+    small, large = scale.patients[0], scale.patients[-1]
     first, second = _at(lab, dsn, 1, small), _at(lab, dsn, small + 1, large)
     lab.drop("fhb_growth")
     shapes = {

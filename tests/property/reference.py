@@ -181,7 +181,8 @@ MASSES = {"mg": Decimal(1), "kg": Decimal(1_000_000)}
 
 
 def decimal(value: Any) -> Decimal:
-    return Decimal(value) if isinstance(value, int) else Decimal(bytes(value).decode())
+    """A number as the server holds it, or as any JSON parser does."""
+    return Decimal(str(value)) if isinstance(value, int | float) else Decimal(bytes(value).decode())
 
 
 def quantity(value: Any, wanted: str) -> bool:
