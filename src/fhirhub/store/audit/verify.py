@@ -48,7 +48,8 @@ async def verify(connection: asyncpg.Connection, key: bytes, known: Anchors | No
     ``key`` is ``Keys.derive("audit")``.
     """
     check = _Check(key, known or {})
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
+    # One cursor sees one moment.
+    async with connection.transaction():
         async for row in connection.cursor(_ROWS, prefetch=BATCH):
             check.row(row)
     return check.result()
