@@ -13,7 +13,7 @@ from fhirhub.smart.storage.authorizations import Fetcher
 
 TOUCH = 30_000_000
 """The session of an online grant is noted as used when that was last done longer ago than this."""
-CONSENTS = "0::bigint"
+CONSENTS = "(select version from access_stamp)"
 _COLUMNS = f"""
     g.id, c.id as client, c.name as client_name, c.policy::text as policy, g.account is null as system,
     a.username, a.fhir_user, a.role, coalesce(t.scopes, g.scopes) as scopes, t.scopes is not null as narrowed,
@@ -40,6 +40,14 @@ cross join lateral (select * from grant_token t where t.handle = k.handle offset
 {_JOINS}
 where {_ALIVE}
 """
+_DETAILS = f"""
+select {_COLUMNS}, t.created, t.expires, g.account, g.fhir_context::text as fhir_context
+from grant_token t {_JOINS} where t.handle = $1 and {_ALIVE}
+"""
+_HELD = """
+select t.kind, g.id as grant, g.access from grant_token t join grant_ g on g.id = t.grant_
+where t.handle = $1 and g.client = $2
+"""
 _TOUCH = "update session set seen = $2 where id = any($1::text[]) and seen < $3"
 _ACCOUNT = f"""
 select a.username, a.fhir_user, a.role, a.version, {CONSENTS} as consents, c.active as client_active,
@@ -64,6 +72,18 @@ async def look_up(lane: Fetcher, handles: Sequence[bytes], now: int, idle_since:
     if used:
         await lane.fetch(_TOUCH, used, now, now - TOUCH)
     return found
+
+
+async def details(lane: Fetcher, handle: bytes, now: int, idle_since: int) -> Any | None:
+    """The row of one access token, with what introspection tells besides; None when it is not good."""
+    rows = await lane.fetch(_DETAILS, handle, now, idle_since)
+    return rows[0] if rows else None
+
+
+async def held(lane: Fetcher, handle: bytes, client: str) -> Any | None:
+    """``kind``, ``grant`` and ``access`` of a token of ``client``, good or not; None when it is none of the client's."""
+    rows = await lane.fetch(_HELD, handle, client)
+    return rows[0] if rows else None
 
 
 async def account(lane: Fetcher, username: str, client: str) -> Any | None:

@@ -1,0 +1,96 @@
+"""A code for tokens: RFC 6749 §4.1.3, RFC 7636 §4.6, SMART App Launch 2.2 "Obtain access token"."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+
+from fhirhub.auth.scope import joined, known
+from fhirhub.smart.context import Smart
+from fhirhub.smart.grants.answer import SECOND, Issued, refresh_until
+from fhirhub.smart.oauth import OAuthError, invalid_grant, invalid_request
+from fhirhub.smart.storage import grants
+from fhirhub.smart.storage.authorizations import CodeRow, digest, take_code
+from fhirhub.smart.storage.clients import Client
+from fhirhub.smart.storage.grants import GrantRow
+from fhirhub.store.engine import Connection
+
+_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
+_USED = "The code is unknown, was used before, has expired, or was not given to this request."
+_GLASS = "select reason_until from session where id = $1"
+
+
+async def exchange(smart: Smart, client: Client, fields: Mapping[str, str]) -> Issued:
+    """The tokens that a code brings. Raises OAuthError; a code that was tried wrongly is spent all the same."""
+    code, verifier, uri = (fields.get(name, "") for name in ("code", "code_verifier", "redirect_uri"))
+    for name, value in (("code", code), ("redirect_uri", uri), ("code_verifier", verifier)):
+        if not value:
+            raise invalid_request(f"{name} is missing.")
+    if not _VERIFIER.fullmatch(verifier):
+        raise invalid_grant("code_verifier must have 43 to 128 of the characters A-Z a-z 0-9 - . _ ~")
+    async with smart.lane.use() as connection, connection.raw.transaction():
+        # A refusal is returned, not raised: the code stays spent, and what a reuse revokes stays revoked.
+        made = await _exchange(smart, connection, client, code, verifier, uri)
+    if isinstance(made, OAuthError):
+        raise made
+    return made
+
+
+async def _exchange(
+    smart: Smart, connection: Connection, client: Client, code: str, verifier: str, uri: str
+) -> Issued | OAuthError:
+    now = smart.clock()
+    row = await take_code(connection, digest(code), now)
+    if row is None:
+        return invalid_grant(_USED)
+    if row.reused:
+        await grants.revoke(connection, row.grant, now)
+        return invalid_grant(_USED)
+    account = await connection.fetch("select active from account where id = $1 for share", row.account)
+    if not account or not account[0]["active"]:
+        return invalid_grant(_USED)
+    # The client was active when it showed who it is; deactivation may have come since, and finds no grant to end.
+    active = await connection.fetch("select active from client where id = $1 for share", client.id)
+    proven = hmac.compare_digest(challenge_of(verifier).encode(), row.challenge.encode())
+    if row.client != client.id or row.redirect_uri != uri or not proven or row.expires <= now:
+        return invalid_grant(_USED)
+    if not active or not active[0]["active"]:
+        return invalid_grant(_USED)
+    grant = await _granted(smart, connection, row, now)
+    await grants.create(connection, grant)
+    return await _issued(smart, connection, grant, now)
+
+
+def challenge_of(verifier: str) -> str:
+    """The S256 challenge of a verifier."""
+    return base64.urlsafe_b64encode(sha256(verifier.encode("ascii")).digest()).rstrip(b"=").decode()
+
+
+async def _granted(smart: Smart, connection: Connection, row: CodeRow, now: int) -> GrantRow:
+    """The grant that a code stands for."""
+    scopes, _ = known(row.scope)
+    words = {scope.text for scope in scopes}
+    access = "offline" if "offline_access" in words else "online" if "online_access" in words else "none"
+    glass = 0
+    if row.reason and row.session:
+        found = await connection.fetch(_GLASS, row.session)
+        glass = found[0]["reason_until"] if found else 0
+    access_until = now + int(smart.settings.access_token_life * SECOND)
+    until = access_until if access == "none" else max(access_until, refresh_until(smart, access, now))
+    return GrantRow(
+        id=row.grant, client=row.client, account=row.account, scopes=joined(scopes), context=row.context,
+        access=access, session=row.session, reason=row.reason, nonce=row.nonce, signed_in=row.signed_in,
+        created=now, expires=until, reason_until=glass,
+    )  # fmt: skip
+
+
+async def _issued(smart: Smart, connection: Connection, grant: GrantRow, now: int) -> Issued:
+    until = now + int(smart.settings.access_token_life * SECOND)
+    access = await grants.issue(connection, grant.id, "access", now, until)
+    refresh = None
+    if grant.access != "none":
+        refresh = await grants.issue(connection, grant.id, "refresh", now, grant.expires)
+    return Issued(grant, access, refresh, grant.scopes)
