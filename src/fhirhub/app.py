@@ -9,12 +9,11 @@ from fhirhub import __version__
 from fhirhub.auth.access import OPEN
 from fhirhub.capability import Capability
 from fhirhub.capability import load as load_capability
-from fhirhub.definitions.tables import Definitions
 from fhirhub.definitions.tables import load as load_definitions
 from fhirhub.http.budget import Budget
 from fhirhub.http.dispatcher import Dispatcher
 from fhirhub.http.shell import Shell
-from fhirhub.hub import Handler, Hub, Limits, clock, new_id
+from fhirhub.hub import Handler, Hub, Limits, clock, new_id, refreshed
 from fhirhub.interactions.audit_event import in_compartments, instead, read_event, search_events
 from fhirhub.interactions.bundle import bundle
 from fhirhub.interactions.capabilities import capabilities
@@ -26,14 +25,13 @@ from fhirhub.interactions.patch import conditional_patch, patch
 from fhirhub.interactions.read import read, vread
 from fhirhub.interactions.search import search_compartment, search_system, search_type
 from fhirhub.interactions.update import conditional_update, update
+from fhirhub.jobs.runner import Runner
+from fhirhub.keys import load as load_keys
 from fhirhub.operations.everything import everything
 from fhirhub.operations.lastn import lastn
-from fhirhub.keys import load as load_keys
 from fhirhub.packaged import folder
-from fhirhub.search.extract import Extractor
-from fhirhub.search.parse import SearchParser
-from fhirhub.search.registry import Registry
-from fhirhub.settings import Settings, SettingsError
+from fhirhub.search.custom import Indexing
+from fhirhub.settings import Settings, SettingsError, as_environment
 from fhirhub.store.cost import Guard
 from fhirhub.store.store import Store
 from fhirhub.validation.validator import Validator
@@ -87,8 +85,18 @@ def create_app(settings: Settings) -> Dispatcher:
         )
         try:
             dispatcher.store = store
-            dispatcher.hub = make_hub(settings, definitions, capability, store)
-            yield
+            dispatcher.hub = make_hub(settings, capability, store)
+
+            async def changed(indexing: Indexing) -> None:
+                assert dispatcher.hub is not None
+                await dispatcher.exchange(refreshed(dispatcher.hub, indexing, capability))
+
+            runner = Runner(store, changed, as_environment(settings))
+            runner.start()
+            try:
+                yield
+            finally:
+                await runner.stop()
         finally:
             dispatcher.hub = dispatcher.store = None
             await store.close()
@@ -107,17 +115,16 @@ def create_app(settings: Settings) -> Dispatcher:
     return dispatcher
 
 
-def make_hub(settings: Settings, definitions: Definitions, capability: Capability, store: Store) -> Hub:
+def make_hub(settings: Settings, capability: Capability, store: Store) -> Hub:
     """Everything that a handler needs, around an open ``store``."""
-    registry = Registry(definitions)
-    extractor = Extractor(definitions, store.secret, registry)
+    indexing = store.indexing
     return Hub(
-        definitions=definitions,
-        capability=capability,
-        store=View(store, OPEN, extractor, audit=store.audit),
-        validator=Validator(definitions),
-        extractor=extractor,
-        parser=SearchParser(definitions, store.secret, registry),
+        definitions=indexing.definitions,
+        capability=capability.extended(indexing.served),
+        store=View(store, OPEN, indexing.extractor, audit=store.audit),
+        validator=Validator(indexing.definitions),
+        extractor=indexing.extractor,
+        parser=indexing.parser,
         limits=Limits(
             body=settings.max_body,
             entries=settings.max_entries,

@@ -63,11 +63,31 @@ class Capability:
         found: dict[str | None, frozenset[str]] = {None: _ALWAYS}
         for type in definitions.resource_types:
             claimed = self.of_type(type)
-            conditional = {name for flag, name in _CONDITIONAL.items() if claimed.get(flag, False) not in _NONE}
+            conditional = {
+                name for flag, name in _CONDITIONAL.items() if claimed.get(flag, False) not in _NONE
+            }
             found[type] = frozenset({*claimed["interactions"], *conditional, "operation"})
         for compartment in self.claims["search"]["compartments"]:
             found[compartment] |= {"search-compartment"}
         return found
+
+    def extended(self, parameters: Sequence[SearchParameter]) -> Capability:
+        """These claims with search ``parameters`` of a store's own in the statement."""
+        if not parameters:
+            return self
+        statement = orjson.loads(self.statement)
+        resources = {resource["type"]: resource for resource in statement["rest"][0]["resource"]}
+        for one in sorted(parameters, key=lambda one: one.code):
+            resource = resources[one.type]
+            shown = {"name": one.code, "definition": one.url, "type": one.kind}
+            resource["searchParam"] = [*resource.get("searchParam", ()), shown]
+            if one.kind == "reference":
+                name = f"{one.type}:{one.code}"
+                resource["searchInclude"] = [*resource.get("searchInclude", ()), name]
+                for target in one.targets:
+                    reverse = resources[target].get("searchRevInclude", ())
+                    resources[target]["searchRevInclude"] = [*reverse, name]
+        return Capability(self.claims, orjson.dumps(statement))
 
     def statement_at(self, base: str) -> bytes:
         """The CapabilityStatement of a server that is reached at ``base``."""

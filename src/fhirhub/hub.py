@@ -13,6 +13,7 @@ from fhirhub.auth.access import Access
 from fhirhub.capability import Capability
 from fhirhub.definitions.tables import Definitions
 from fhirhub.exchange import FhirRequest, FhirResult, Origin
+from fhirhub.search.custom import Indexing
 from fhirhub.search.extract import Extractor
 from fhirhub.search.parse import SearchParser
 from fhirhub.store.audit.trail import Trail
@@ -85,6 +86,17 @@ class Hub:
     def told(self, trail: Trail) -> Hub:
         """This hub for one interaction, of which ``trail`` is to tell."""
         return replace(self, store=self.store.told(trail))
+
+
+def refreshed(hub: Hub, indexing: Indexing, capability: Capability) -> Hub:
+    """``hub`` with other search parameters of the store's own; ``capability`` is what is claimed without them."""
+    return replace(
+        hub,
+        definitions=indexing.definitions,
+        capability=capability.extended(indexing.served),
+        extractor=indexing.extractor,
+        parser=indexing.parser,
+    )
 
 
 Handler = Callable[[Hub, FhirRequest], Awaitable[FhirResult]]

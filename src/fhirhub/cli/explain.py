@@ -10,7 +10,6 @@ import typer
 
 from fhirhub.cli.common import JSON, answer, settings
 from fhirhub.definitions.tables import load
-from fhirhub.search.parse import SearchParser
 from fhirhub.store import migrate
 from fhirhub.store.explain import KINDS, Explained
 from fhirhub.store.postgres import database
@@ -41,7 +40,7 @@ async def _explain(dsn: str, search: str, bases: tuple[str, ...], run: bool) -> 
     parameters = parse_qsl(query, keep_blank_values=True)
     store = await Store.open(dsn, load(), connections=2)
     try:
-        parser = SearchParser(store.definitions, store.secret)
+        parser = store.indexing.parser
         if type:
             request = parser.parse(type, parameters, bases=bases)
         else:

@@ -56,6 +56,8 @@ _BODILESS = frozenset({"GET", "HEAD"})
 _QUICK = frozenset({"read", "vread", "capabilities"})
 """Interactions so short that a timer for each would be felt; the store gives up by itself."""
 _TRUE = ("true", "", "1")
+_LOOK = 0.02
+"""Seconds between two looks whether the requests of a former hub are answered."""
 
 
 class Gate(Protocol):
@@ -63,6 +65,15 @@ class Gate(Protocol):
 
     async def access(self, headers: Headers, address: str) -> Access:
         """What the caller at the network ``address`` may do. Raises Unauthorized for a missing or bad token."""
+
+
+class Epoch:
+    """Counts the requests that are being answered by one hub."""
+
+    __slots__ = ("inside",)
+
+    def __init__(self) -> None:
+        self.inside = 0
 
 
 class Dispatcher:
@@ -97,6 +108,14 @@ class Dispatcher:
         self.gate: Gate | None = None
         """Who asks, and what may they do; without one the hub is for everybody."""
         self.in_flight = 0
+        self._epoch = Epoch()
+
+    async def exchange(self, hub: Hub) -> None:
+        """Answer by ``hub`` from now on; returns when no request goes by the former one any more."""
+        before, self._epoch = self._epoch, Epoch()
+        self.hub = hub
+        while before.inside:
+            await asyncio.sleep(_LOOK)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -117,6 +136,8 @@ class Dispatcher:
         method = scope["method"]
         shape = HEAD if method == "HEAD" else PLAIN
         self.in_flight += 1
+        epoch = self._epoch
+        epoch.inside += 1
         try:
             try:
                 hub = self._ready()
@@ -145,6 +166,7 @@ class Dispatcher:
             await send_result(send, result, body, shape, extra)
         finally:
             self.in_flight -= 1
+            epoch.inside -= 1
 
     async def _told(self, scope: Scope, path: str, id: bytes, error: Exception) -> FhirResult:
         """The answer to a request that ended with ``error``, which the audit trail knows of before it leaves."""

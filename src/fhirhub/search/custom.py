@@ -119,9 +119,7 @@ def compiled(
     return found
 
 
-def taken(
-    document: Mapping[str, Any], found: Sequence[SearchParameter], own: Iterable[Own], resource: str | None
-) -> None:
+def taken(found: Sequence[SearchParameter], own: Iterable[Own], resource: str | None) -> None:
     """Raise Unprocessable when another SearchParameter than ``resource`` stands for the code of ``found`` already."""
     codes = {(each.type, each.code) for each in found}
     for each in own:

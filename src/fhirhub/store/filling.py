@@ -70,7 +70,7 @@ on conflict do nothing
 # The digest of the ordered rows becomes one that no version has, so that the next update writes all of them.
 MARK = """
 update resource r
-set keys = r.keys || $2::bigint[][c.keys_from : c.keys_to], params = r.params || $3::smallint[][c.params_from : c.params_to],
+set keys = r.keys || ($2::bigint[])[c.keys_from : c.keys_to], params = r.params || ($3::smallint[])[c.params_from : c.params_to],
     digest = case when c.ordered then r.digest # $4::bigint else r.digest end
 from unnest($1::bigint[], $5::integer[], $6::integer[], $7::integer[], $8::integer[], $9::boolean[])
     as c (rid, keys_from, keys_to, params_from, params_to, ordered)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fhirhub.resource import json
-from fhirhub.search.extract import Extractor
 from fhirhub.store.pack import REINDEX
 from fhirhub.store.reads import COLUMNS, stored
 from fhirhub.store.records import Change, StaleBase
@@ -47,7 +46,7 @@ async def reindex(
     what refers to nothing keeps a place for it.
     """
     done = Reindexed()
-    extractor = Extractor(store.definitions, store.secret)
+    extractor = store.indexing.extractor
     counts = {row["rt"]: row["n"] for row in await store.fetch(COUNT)}
     wanted = types or store.definitions.resource_types
     total = sum(counts.get(store.definitions.type_number[type_], 0) for type_ in wanted)

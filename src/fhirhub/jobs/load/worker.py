@@ -30,9 +30,7 @@ from fhirhub.jobs.load.cut import Cutter, problem
 from fhirhub.jobs.load.items import Item, Order, Problem, Result, Task
 from fhirhub.packaged import folder
 from fhirhub.resource import json
-from fhirhub.search.extract import Extractor
-from fhirhub.search.parse import SearchParser
-from fhirhub.search.registry import Registry
+from fhirhub.search.custom import make
 from fhirhub.store import journal
 from fhirhub.store.store import Store
 from fhirhub.validation.validator import Validator
@@ -51,16 +49,14 @@ _NO_LIMIT = 1 << 40
 
 def make_hub(definitions: Definitions, store: Store | None) -> Hub:
     """What the interactions need, without the server around it. A dry run has no store and no secret."""
-    registry = Registry(definitions)
-    secret = store.secret if store else b"dry run"
-    extractor = Extractor(definitions, secret, registry)
+    indexing = store.indexing if store else make(definitions, b"dry run")
     return Hub(
-        definitions=definitions,
+        definitions=indexing.definitions,
         capability=load_capability(folder("capability")),
-        store=View(store, OPEN, extractor) if store else cast(View, None),
+        store=View(store, OPEN, indexing.extractor) if store else cast(View, None),
         validator=Validator(definitions),
-        extractor=extractor,
-        parser=SearchParser(definitions, secret, registry),
+        extractor=indexing.extractor,
+        parser=indexing.parser,
         limits=Limits(_NO_LIMIT, _NO_LIMIT, _NO_LIMIT, _NO_LIMIT),
         clock=clock,
         new_id=new_id,
