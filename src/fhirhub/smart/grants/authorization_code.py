@@ -20,7 +20,6 @@ from fhirhub.store.engine import Connection
 
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 _USED = "The code is unknown, was used before, has expired, or was not given to this request."
-_GLASS = "select reason_until from session where id = $1"
 
 
 async def exchange(smart: Smart, client: Client, fields: Mapping[str, str]) -> Issued:
@@ -59,7 +58,7 @@ async def _exchange(
         return invalid_grant(_USED)
     if not active or not active[0]["active"]:
         return invalid_grant(_USED)
-    grant = await _granted(smart, connection, row, now)
+    grant = _granted(smart, row, now)
     await grants.create(connection, grant)
     return await _issued(smart, connection, grant, now)
 
@@ -69,21 +68,17 @@ def challenge_of(verifier: str) -> str:
     return base64.urlsafe_b64encode(sha256(verifier.encode("ascii")).digest()).rstrip(b"=").decode()
 
 
-async def _granted(smart: Smart, connection: Connection, row: CodeRow, now: int) -> GrantRow:
+def _granted(smart: Smart, row: CodeRow, now: int) -> GrantRow:
     """The grant that a code stands for."""
     scopes, _ = known(row.scope)
     words = {scope.text for scope in scopes}
     access = "offline" if "offline_access" in words else "online" if "online_access" in words else "none"
-    glass = 0
-    if row.reason and row.session:
-        found = await connection.fetch(_GLASS, row.session)
-        glass = found[0]["reason_until"] if found else 0
     access_until = now + int(smart.settings.access_token_life * SECOND)
     until = access_until if access == "none" else max(access_until, refresh_until(smart, access, now))
     return GrantRow(
         id=row.grant, client=row.client, account=row.account, scopes=joined(scopes), context=row.context,
         access=access, session=row.session, reason=row.reason, nonce=row.nonce, signed_in=row.signed_in,
-        created=now, expires=until, reason_until=glass,
+        created=now, expires=until, reason_until=row.reason_until,
     )  # fmt: skip
 
 
