@@ -26,6 +26,7 @@ COMMANDS = {
     "db": ("fhirhub.cli.db", "Migrate, check and reindex the store."),
     "users": ("fhirhub.cli.users", "Add, list, deactivate people, and reset their passwords."),
     "launch": ("fhirhub.cli.launch", "Print the URL that starts an app on a patient."),
+    "audit": ("fhirhub.cli.audit", "Search, verify and export the audit trail."),
     "explain": ("fhirhub.cli.explain", "Show how a search runs, and what would help it."),
     "doctor": ("fhirhub.cli.doctor", "Check the surroundings and say what to do."),
     "config": ("fhirhub.cli.config", "Show the effective settings."),

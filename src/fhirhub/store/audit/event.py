@@ -34,10 +34,9 @@ KINDS: dict[str, Json] = {
     "admin": {"system": DICOM, "code": "110137", "display": "User Security Attributes Changed"},
 }
 """Kind of a row -> type of the event."""
-SUBTYPES: dict[str, Json] = {
-    "sign-in": {"system": DICOM, "code": "110122", "display": "Login"},
-    "sign-out": {"system": DICOM, "code": "110123", "display": "Logout"},
-}
+_LOGIN = {"system": DICOM, "code": "110122", "display": "Login"}
+_LOGOUT = {"system": DICOM, "code": "110123", "display": "Logout"}
+SUBTYPES: dict[str, Json] = {"login": _LOGIN, "sign-in": _LOGIN, "logout": _LOGOUT, "sign-out": _LOGOUT}
 STANDARD: dict[str, str] = {
     **{name: name for name in (
         "read", "vread", "update", "patch", "delete", "create", "capabilities", "history-instance", "history-type",

@@ -105,7 +105,7 @@ class _Check:
             end = self._found.ends.get(chain, (0, GENESIS))[0]
             if end < seq:
                 self._found.add(
-                    f"chain {chain} ends with row {end}, but {who} knows row {seq}: its end was removed."
+                    f"chain {chain} ends with row {end}, but had row {seq} according to {who}: its end was removed."
                 )
         return self._found
 
