@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
@@ -226,6 +227,31 @@ def test_somebody_is_added_and_chooses_a_password(page: Page, chromium: Browser,
         expect(page.get_by_role("status")).to_contain_text("newcomer is deactivated. Cut: 1 sessions")
         other.goto("/account/apps")
         expect(other.get_by_label("Username")).to_be_visible()
+
+
+def test_choosing_a_patient_and_consenting(page: Page, live: Live) -> None:
+    site: Site = live.made
+    client = next(one for one in live.run(site.smart.clients.list()) if one.name == "Growth Chart")
+    asked = {
+        "response_type": "code", "client_id": client.id, "redirect_uri": client.redirect_uris[0], "aud": f"{live.base}/fhir",
+        "scope": "launch/patient patient/*.rs", "state": "s" * 20, "code_challenge": "E" * 43, "code_challenge_method": "S256",
+    }  # fmt: skip
+    page.goto("/auth/authorize?" + urlencode(asked))
+    page.get_by_label("Username").fill("the-practitioner")
+    page.get_by_label("Password").fill(GOOD)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_label("Find patient").fill("ada")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Ben Becker")).to_have_count(0)
+    _look(page)
+    page.get_by_role("button", name="Ada Abbott").click()
+    expect(page.get_by_role("checkbox")).not_to_have_count(0)
+    _look(page)
+    page.get_by_text("Only some of it").first.click()
+    _look(page)
+    with page.expect_request(f"{client.redirect_uris[0]}?*") as sent:
+        page.get_by_role("button", name="Allow").click()
+    assert f"state={asked['state']}" in sent.value.url and "code=" in sent.value.url
 
 
 def test_the_glass_is_broken_and_mended(page: Page) -> None:
