@@ -14,7 +14,18 @@ from fhirhub.definitions.tables import OWN, Definitions
 from fhirhub.fhirpath.compile import Move, Route, expression_routes, holds, truth
 from fhirhub.resource.reference import REFERENCE_PROPERTIES, Literal, parse
 from fhirhub.search.contained import Local, contained_in, file, linker
-from fhirhub.search.parameters import composite, date, near, number, quantity, reference, string, token, uri
+from fhirhub.search.parameters import (
+    composite,
+    date,
+    near,
+    number,
+    phonetic,
+    quantity,
+    reference,
+    string,
+    token,
+    uri,
+)
 from fhirhub.search.parameters.base import Context, Emit, Facet
 from fhirhub.search.registry import Registry
 from fhirhub.search.rows import MAX_DATE, MIN_DATE, Rows, range_key
@@ -237,6 +248,9 @@ class Extractor:
         for facet in facets.values():
             if not facet.aliases:
                 self._lay(root, facet, _watchers(facet, facets))
+            if phonetic.hears(facet):
+                for route in facet.routes:
+                    root.at(route).emits.append(phonetic.indexer(facet.pid, self._secret))
         place = self._definitions.search_parameters(type).get(near.CODE)
         if place is not None:
             emit = near.indexer(place.pid, self._secret)

@@ -17,6 +17,7 @@ from fhirhub.search.parameters import (
     composite,
     date,
     number,
+    phonetic,
     quantity,
     reference,
     special,
@@ -36,6 +37,7 @@ from fhirhub.search.parameters.base import (
     shortened,
     split,
     too_costly,
+    unescape,
 )
 from fhirhub.search.predicate import And, Chain, Contained, Has, Ids, Or, Predicate, Present, Refers
 from fhirhub.search.registry import Registry
@@ -155,6 +157,8 @@ class Filters:
                     facet.expression, f"{facet.code} has no modifier {modifier!r}; it has :not"
                 )
             return _ROWLESS[facet.code](facet, modifier, values, query)
+        if phonetic.hears(facet) and modifier is None:
+            return phonetic.parse(facet, [unescape(each) for each in values], query)
         parse = _PARSERS[facet.kind]
         if not facet.aliases or facet.kind == "reference":
             return parse(facet, modifier, values, query)

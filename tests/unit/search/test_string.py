@@ -40,7 +40,7 @@ def named(**name: Any) -> dict[str, Any]:
         ("given=Adam&given=Eve", named(given=["Eve"]), False),
         ("given=Adam&given=Eve", named(given=["Eve", "Adam"]), True),
         ("family=Adam", named(given=["Adam"]), False),
-        ("phonetic=eve", named(family="Everett"), True),
+        ("phonetic=everet", named(family="Everett"), True),
         ("name=dr", named(prefix=["Dr."]), True),
         ("name=whole", named(text="Whole Name"), True),
         ("name:missing=true", named(use="old"), True),
