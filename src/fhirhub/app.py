@@ -135,4 +135,5 @@ def make_hub(settings: Settings, capability: Capability, store: Store) -> Hub:
         new_id=new_id,
         dispatch=DISPATCH,
         operations=OPERATIONS,
+        own=indexing.own,
     )

@@ -13,7 +13,7 @@ from fhirhub.auth.access import Access
 from fhirhub.capability import Capability
 from fhirhub.definitions.tables import Definitions
 from fhirhub.exchange import FhirRequest, FhirResult, Origin
-from fhirhub.search.custom import Indexing
+from fhirhub.search.custom import Indexing, Own
 from fhirhub.search.extract import Extractor
 from fhirhub.search.parse import SearchParser
 from fhirhub.store.audit.trail import Trail
@@ -73,6 +73,8 @@ class Hub:
     operations: Mapping[tuple[str, str | None, str], Handler]
     """(level: instance, type or system; resource type; operation name) -> its handler."""
     turns: Turns = field(default_factory=Turns)
+    own: tuple[Own, ...] = ()
+    """Search parameters of the store's own, in whatever state."""
 
     @property
     def access(self) -> Access:
@@ -96,6 +98,7 @@ def refreshed(hub: Hub, indexing: Indexing, capability: Capability) -> Hub:
         capability=capability.extended(indexing.served),
         extractor=indexing.extractor,
         parser=indexing.parser,
+        own=indexing.own,
     )
 
 

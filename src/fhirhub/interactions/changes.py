@@ -12,6 +12,7 @@ from fhirhub.exchange import FhirRequest
 from fhirhub.hub import Hub
 from fhirhub.resource import json
 from fhirhub.resource.meta import detach
+from fhirhub.search.custom import compiled, is_active, taken
 from fhirhub.store.records import Change, StaleBase, Stored, Written
 
 T = TypeVar("T")
@@ -38,10 +39,17 @@ def check_type(document: Document, type: str | None) -> None:
 
 
 def check_valid(hub: Hub, document: Document) -> None:
-    """Raise 400 with every structural problem of ``document``."""
+    """Raise 400 with every structural problem of ``document``; 422 for a search parameter that cannot be served."""
     issues = hub.validator.validate(document)
     if issues:
         raise BadRequest(issues)
+    check_served(hub, document)
+
+
+def check_served(hub: Hub, document: Document) -> None:
+    """Raise 422 when ``document``, a valid one, is an active SearchParameter that cannot be served."""
+    if is_active(document):
+        taken(compiled(document, hub.definitions, hub.own), hub.own, document.get("id"))
 
 
 def check_id(document: Document, type: str | None, id: str | None) -> None:

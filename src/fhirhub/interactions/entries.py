@@ -12,9 +12,10 @@ from typing import Any
 
 import orjson
 
-from fhirhub.errors import BadRequest, FhirError, Issue, outcome
+from fhirhub.errors import BadRequest, FhirError, Issue, Unprocessable, outcome
 from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.hub import Hub
+from fhirhub.interactions.changes import check_served
 from fhirhub.resource import json
 from fhirhub.resource.bundle import Entry
 from fhirhub.resource.meta import instant, microseconds
@@ -153,11 +154,20 @@ async def problems(hub: Hub, bundle: dict[str, Any]) -> tuple[list[Issue], dict[
             await asyncio.sleep(0)
         resource = entry.get("resource") if type(entry) is dict else None
         if type(resource) is dict:
-            issues = hub.validator.validate(resource)
+            issues = hub.validator.validate(resource) or _unserved(hub, resource)
             if issues:
                 place = f"Bundle.entry[{number}]"
                 found.setdefault(number, []).extend(_placed(issue, place) for issue in issues)
     return whole, found
+
+
+def _unserved(hub: Hub, resource: dict[str, Any]) -> list[Issue]:
+    """What keeps a search parameter from being served."""
+    try:
+        check_served(hub, resource)
+    except Unprocessable as error:
+        return list(error.issues)
+    return []
 
 
 def _without_resource(entry: Any) -> Any:

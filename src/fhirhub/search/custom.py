@@ -15,7 +15,7 @@ from typing import Any
 from fhirhub.definitions.parameters import for_type, split
 from fhirhub.definitions.tables import OWN, Definitions, SearchParameter
 from fhirhub.errors import Issue, Unprocessable
-from fhirhub.fhirpath.compile import ExpressionError
+from fhirhub.fhirpath.compile import ExpressionError, Route
 from fhirhub.search.extract import Extractor
 from fhirhub.search.parameters.base import shortened
 from fhirhub.search.parse import SearchParser
@@ -231,6 +231,9 @@ def _tried(
             f"The expression comes to more than {MAX_ROUTES} ways on {base}; name the types of its choices."
         )
         return None, [_issue(text, "expression", "too-costly")]
+    if any(_names_version(route) for route in facet.routes):
+        text = "meta.versionId and meta.lastUpdated are the server's; search by _lastUpdated."
+        return None, [_issue(text, "expression")]
     idle = Extractor(definitions, b"", registry).idle(facet)
     if len(idle) == len(facet.routes) or facet.inline:
         types = ", ".join(sorted({route.type_name for route in facet.routes}))
@@ -242,3 +245,9 @@ def _tried(
         each for each in published if each in definitions.type_number and (not allowed or each in allowed)
     ]
     return replace(parameter, targets=tuple(sorted(targets or allowed))), []
+
+
+def _names_version(route: Route) -> bool:
+    """Whether ``route`` leads to what the server assigns with each version."""
+    names = [move.name for move in route.moves[:2]]
+    return names[:1] == ["meta"] and names[1:] in (["versionId"], ["lastUpdated"])
