@@ -4,7 +4,7 @@ said of somebody who does not exist."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +18,13 @@ from attacks.vectors import Attempt, everything, forgeries
 from conftest import BASE
 from fhirhub.app import create_app
 from fhirhub.auth.access import Access
+from fhirhub.auth.authority import Authority
+from fhirhub.auth.grant import Grant
+from fhirhub.auth.policy import load as load_policies
+from fhirhub.auth.scope import parse_all
 from fhirhub.exchange import Caller
 from fhirhub.interactions.compartment import member
+from fhirhub.packaged import folder
 from fhirhub.search import narrowing
 from fhirhub.search.across import combined
 from fhirhub.search.predicate import Ids, Predicate
@@ -30,7 +35,7 @@ from fhirhub.store.records import Change, Stored
 from fhirhub.view import view
 from fhirhub.view.view import View
 from fhirhub.view.writing import WriteRules
-from searching import definitions
+from searching import definitions, registry
 from support.lifespan import running
 
 OPEN_TYPES = ("Practitioner", "Organization", "Location", "Medication")
@@ -42,6 +47,8 @@ async def rig(settings: Settings) -> AsyncIterator[Rig]:
     async with running(app):
         tokens = Tokens()
         app.gate = tokens
+        policies = load_policies(folder("capability") / "policies", definitions.resource_types)
+        authority = Authority(definitions, registry, app.hub.parser, policies)
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=BASE, timeout=60) as client:
             made = await prepared(client)
@@ -54,7 +61,39 @@ async def rig(settings: Settings) -> AsyncIterator[Rig]:
             ):
                 tokens.known[f"{name} ana"] = confined(app.hub, made.ana, letters, types)
                 tokens.known[f"{name} bob"] = confined(app.hub, made.bob, letters, types)
+            for name, decide in GRANTS.items():
+                for person in (made.ana, made.bob):
+                    tokens.known[f"{name} {person.id[2:]}"] = await authority.access(decide(person.id))
             yield made
+
+
+GRANTS: dict[str, Callable[[str], Grant]] = {
+    "app of a patient": lambda id: _granted(
+        "patient/*.cruds", role="patient", fhir_user=f"Patient/{id}", patient=id
+    ),
+    "patient by user scopes": lambda id: _granted("user/*.cruds", role="patient", fhir_user=f"Patient/{id}"),
+    "app of a clinician": lambda id: _granted("patient/*.cruds", role="practitioner", patient=id),
+    "laboratory only": lambda id: _granted(
+        "patient/Observation.rs?category=laboratory patient/Patient.rs", role="practitioner", patient=id
+    ),
+    "a system for one": lambda id: _granted(
+        "system/*.cruds",
+        kind="system",
+        client_policy={
+            "rules": [
+                {"types": ["Patient"], "may": "cruds", "where": f"_id={id}"},
+                {"types": ["Observation", "DiagnosticReport"], "may": "cruds", "where": f"subject=Patient/{id}"},
+                {"types": ["Condition", "Encounter"], "may": "rs", "where": f"patient=Patient/{id}"},
+            ]
+        },
+    ),
+}
+"""Grants as they are made in life, for the patient with the id given."""
+
+
+def _granted(scopes: str, kind: str = "user", **about: Any) -> Grant:
+    user = None if kind == "system" else about.get("fhir_user", "Practitioner/shared")
+    return Grant(f"{scopes} {about}", kind, parse_all(scopes), "app", user=user, **about)
 
 
 def confined(hub: Any, to: Person, letters: str, types: tuple[str, ...]) -> Access:
@@ -99,7 +138,7 @@ def _total(told: int, leaks: list[str]) -> None:
     assert not leaks, f"{len(leaks)} of {told} attempts tell something: {by_family}\n" + "\n".join(leaks[:4])
 
 
-@pytest.mark.parametrize("token", ["full", "readonly", "search only", "read only", "observations"])
+@pytest.mark.parametrize("token", ["full", "search only", "read only", "observations", *GRANTS])
 async def test_nothing_of_another_patient_comes_back(rig: Rig, token: str) -> None:
     leaks: list[str] = []
     count = 0
