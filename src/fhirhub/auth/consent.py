@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fhirhub.search.parameters.date import interval
@@ -23,6 +23,8 @@ _NOT_DATA = frozenset({"adr", "treatment"})
 """Scopes of consents about what is done to the patient, not about data."""
 _SEEING = frozenset({"access", "use", "disclose"})
 _TYPES = "http://hl7.org/fhir/resource-types"
+_LISTS = ("actor", "class", "code", "data", "provision", "securityLabel")
+_OTHERS = ("dataPeriod", "extension", "id", "period", "type")
 ANYBODY = "*"
 NAMED = "#"
 """Before an identifier: surely that client if it has this id, and perhaps anybody."""
@@ -104,11 +106,9 @@ def _provision(given: Mapping[str, Any], types: Collection[str], deny: bool, dep
         return Provision(True, Condition(exact=False))
     start, end, timed = _period(given.get("period"))
     condition = _condition(given, types)
-    if not timed or (given.get("purpose") and not deny):
-        condition = _inexact(condition)
+    if not timed or not _understood(given):
+        condition = replace(condition, exact=False)
     actions = {code for each in _list(given.get("action")) for _, code in _codings(each)}
-    if actions and not deny:
-        condition = _inexact(condition)
     actors = tuple(_actor(_table(each)) for each in _list(given.get("actor")))
     return Provision(
         deny, condition, actors, start, end, bool(actions - _SEEING),
@@ -116,11 +116,12 @@ def _provision(given: Mapping[str, Any], types: Collection[str], deny: bool, dep
     )  # fmt: skip
 
 
-def _inexact(condition: Condition) -> Condition:
-    return Condition(
-        condition.types, condition.labels, condition.codes, condition.since, condition.until,
-        condition.instances, False,
-    )  # fmt: skip
+def _understood(given: Mapping[str, Any]) -> bool:
+    """Whether everything in it is something that is applied, and has its shape. Purposes and actions are not:
+    a token does not say what it is used for.
+    """
+    lists = all(isinstance(given[name], list) and given[name] for name in _LISTS if name in given)
+    return lists and set(given) <= {*_LISTS, *_OTHERS}
 
 
 def _actor(given: Mapping[str, Any]) -> str:
