@@ -28,6 +28,8 @@ SYNTAX_CODES = {
     "http://hl7.org/fhir/ValueSet/currencies": "USD",
 }
 """A code of the value sets that cannot be enumerated."""
+INERT: dict[str, Document] = {"SearchParameter": {"status": "draft"}}
+"""What keeps a resource from having an effect of its own."""
 
 _STEP = re.compile(
     r"extension\('(?P<extension>[^']+)'\)|where\(resolve\(\) is (?P<only>\w+)\)|where\(hasExtension\('(?P<has>[^']+)'\)\)"
@@ -150,7 +152,7 @@ class Planter:
                 found = self._simplest(type_name, element)
                 value = self.filler(found)
                 made[found.name] = value if element.max == 1 else [value] * element.min
-        return made
+        return made | INERT.get(type_name, {})
 
     def _simplest(self, type_name: str, element: Element) -> Property:
         found = [

@@ -16,6 +16,8 @@ SYSTEM = "http://planted.test/system"
 UCUM = "http://unitsofmeasure.org"
 AIM, BASE = "aim", "base"
 """Ids of the resources that planted references and fillers lead to."""
+RECORDED = "AuditEvent"
+"""The type that only the server writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,11 @@ def _url(number: int, leaf: Leaf, planter: Planter) -> Sample:
 
 
 def _reference(number: int, leaf: Leaf, planter: Planter) -> Sample:
-    targets = leaf.steps[-1][0].type.targets or planter.definitions.resource_types
+    targets = [
+        each
+        for each in leaf.steps[-1][0].type.targets or planter.definitions.resource_types
+        if each != RECORDED
+    ]
     type_ = leaf.only or targets[number % len(targets)]
     return Sample({"reference": f"{type_}/{AIM}"}, f"{type_}/{AIM}", f"{type_}/{BASE}")
 
