@@ -220,7 +220,10 @@ BODIES: list[tuple[str, bytes]] = [
     ("application/x-www-form-urlencoded", b"a=" + b"x" * 70_000),
     ("application/x-www-form-urlencoded", b"&".join(b"a%d=1" % n for n in range(500))),
     ("application/json", b'{"grant_type":"client_credentials"}'),
-    ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="grant_type"\r\n\r\n--x--'),
+    (
+        "multipart/form-data; boundary=x",
+        b'--x\r\nContent-Disposition: form-data; name="grant_type"\r\n\r\n--x--',
+    ),
     ("text/plain", b"grant_type=authorization_code"),
     ("", b"grant_type=authorization_code"),
 ]
@@ -294,7 +297,9 @@ ASSERTIONS: list[Callable[[TokenRig], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("changed", ASSERTIONS, ids=[str(n) for n in range(len(ASSERTIONS))])
-async def test_an_assertion_that_is_refused(rig: TokenRig, changed: Callable[[TokenRig], dict[str, Any]]) -> None:
+async def test_an_assertion_that_is_refused(
+    rig: TokenRig, changed: Callable[[TokenRig], dict[str, Any]]
+) -> None:
     answer = await rig.token(rig.signed(**changed(rig)))
     check(answer, "invalid_client")
     assert (await rig.token(rig.signed())).status_code == 200
