@@ -1,7 +1,7 @@
 -- Search parameters of a store's own, and jobs. Times are microseconds since 1970 UTC.
 
-create sequence parameter_pid as integer minvalue 8192 maxvalue 16383;
-comment on sequence parameter_pid is 'Numbers below are HL7''s; the index keys have room for these. None is used twice.';
+create sequence parameter_pid as integer minvalue 8192 maxvalue 16382;
+comment on sequence parameter_pid is 'Numbers below are HL7''s; the index keys have room for these, but for the last. None is used twice.';
 
 create sequence parameter_generation as integer;
 comment on sequence parameter_generation is 'Counts changes of table parameter; every process says which one it goes by.';

@@ -150,6 +150,7 @@ class Extractor:
         self._secret = secret
         self._registry = registry or Registry(definitions)
         self._plans: dict[str, _Plan] = {}
+        self._inner_plans: dict[str, _Plan] = {}
         self._words = Words(definitions, self._registry)
         self._linkers: dict[str, Emit] = {}
 
@@ -177,9 +178,7 @@ class Extractor:
 
         def rows_of(inner: dict[str, Any]) -> Rows:
             found = Rows()
-            (self._plans.get(inner["resourceType"]) or self._plan(inner["resourceType"])).walk(
-                inner, found, Context(inner, bases)
-            )
+            self._inner_plan(inner["resourceType"]).walk(inner, found, Context(inner, bases))
             return found
 
         rows.inside, places = contained_in(document, self._definitions.type_number, rows_of)
@@ -188,13 +187,25 @@ class Extractor:
                 self._linker(each["resourceType"])(each, own, Local(each, rows.inside, places))
             file(rows, self._secret)
 
+    def _inner_plan(self, type: str) -> _Plan:
+        """That of contained resources, which parameters of one's own do not look into: their rows stand with containers
+        of any type, and those would have to be indexed anew, too."""
+        found = self._inner_plans.get(type)
+        if found is None:
+            facets = self._registry.facets(type)
+            published = {code: facet for code, facet in facets.items() if facet.pid < OWN}
+            same = len(published) == len(facets)
+            found = (self._plans.get(type) or self._plan(type)) if same else self._laid(type, published)
+            self._inner_plans[type] = found
+        return found
+
     def _linker(self, type: str) -> Emit:
         """The walk of a resource of ``type`` that finds its references to what is contained."""
         found = self._linkers.get(type)
         if found is None:
             root = _Node()
             for facet in self._registry.facets(type).values():
-                if facet.kind == "reference" and not facet.aliases:
+                if facet.kind == "reference" and not facet.aliases and facet.pid < OWN:
                     for route in facet.routes:
                         if route.type_name == "Reference":
                             root.at(route).emits.append(linker(facet.pid, route.resolves))
@@ -243,8 +254,11 @@ class Extractor:
                     rows.references.add((0, found.type, found.id))
 
     def _plan(self, type: str) -> _Plan:
+        plan = self._plans[type] = self._laid(type, self._registry.facets(type))
+        return plan
+
+    def _laid(self, type: str, facets: dict[str, Facet]) -> _Plan:
         root = _Node()
-        facets = self._registry.facets(type)
         for facet in facets.values():
             if not facet.aliases:
                 self._lay(root, facet, _watchers(facet, facets))
@@ -259,12 +273,11 @@ class Extractor:
         code = self._definitions.sort_date.get(type)
         main = facets.get(code) if code else None
         pids = [alias.pid for alias in main.aliases] or [main.pid] if main else []
-        plan = self._plans[type] = _Plan(
+        return _Plan(
             root.compiled(),
             frozenset(range_key(pid) for pid in pids),
             self._definitions.search_parameters(type)["_content"].pid,
         )
-        return plan
 
     def facets(self, type: str) -> dict[str, Facet]:
         """Code -> parameter of ``type`` that rows are made for."""

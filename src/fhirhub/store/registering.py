@@ -35,7 +35,7 @@ from unnest($2::text[], $3::text[], $4::text[], $5::text[]) as c (type, code, re
 returning pid, type
 """
 MOVE = "update parameter set resource = $2 where pid = $1"
-EXHAUSTED = "select is_called and last_value >= 16383 - $1 as full from parameter_pid"
+EXHAUSTED = "select is_called and last_value >= 16382 - $1 as full from parameter_pid"
 READY = """
 with ready as (
     update parameter set state = 'ready', generation = nextval('parameter_generation')
