@@ -134,6 +134,7 @@ def make_hub(settings: Settings, capability: Capability, store: Store) -> Hub:
         clock=clock,
         new_id=new_id,
         dispatch=DISPATCH,
+        witness=settings.provenance == "outside",
         operations=OPERATIONS,
         own=indexing.own,
     )

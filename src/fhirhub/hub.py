@@ -17,6 +17,7 @@ from fhirhub.search.custom import Indexing, Own
 from fhirhub.search.extract import Extractor
 from fhirhub.search.parse import SearchParser
 from fhirhub.store.audit.trail import Trail
+from fhirhub.store.background import Background
 from fhirhub.validation import Validator
 from fhirhub.view.view import View
 
@@ -73,6 +74,10 @@ class Hub:
     operations: Mapping[tuple[str, str | None, str], Handler]
     """(level: instance, type or system; resource type; operation name) -> its handler."""
     turns: Turns = field(default_factory=Turns)
+    witness: bool = False
+    """Whether the server writes a Provenance of what clients without a user write."""
+    background: Background | None = None
+    """Where searches go that nobody waits for."""
     own: tuple[Own, ...] = ()
     """Search parameters of the store's own, in whatever state."""
 

@@ -133,6 +133,11 @@ class Settings:
         _one_of("auto", "on", "off"),
         "Record every interaction in the audit trail; auto: unless everything is open (FHIRHUB_NO_AUTH).",
     )
+    provenance: str = _var(
+        "outside",
+        _one_of("outside", "off"),
+        "Write a Provenance of what clients without a user (labs, other systems) write, unless they give one.",
+    )
     access_token_life: float = _var(
         3600.0, _seconds, "Seconds that an access token of a person's app is good for; at most 3600 is advised."
     )

@@ -10,7 +10,7 @@ Pairs = list[tuple[bytes, bytes]]
 _EXPOSED = b"ETag, Location, Content-Location, Last-Modified, X-Request-Id, Retry-After, WWW-Authenticate"
 _REQUEST_HEADERS = (
     b"Accept, Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Exist, If-None-Match, Prefer, "
-    b"X-Request-Id"
+    b"X-Provenance, X-Request-Id"
 )
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _NONE: Pairs = []

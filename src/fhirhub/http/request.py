@@ -28,7 +28,7 @@ BODY_SECONDS = 60.0
 
 _CONDITIONAL = tuple(
     (name.encode(), name)
-    for name in ("if-match", "if-none-match", "if-modified-since", "if-none-exist", "prefer")
+    for name in ("if-match", "if-none-match", "if-modified-since", "if-none-exist", "prefer", "x-provenance")
 )
 _NONE: Mapping[str, str] = {}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from fhirhub.errors import FhirError, Issue
+from fhirhub.errors import BadRequest, FhirError, Issue
 from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.hub import Hub
 from fhirhub.interactions.bundles import bundle
 from fhirhub.interactions.entries import Answered, answered, failed, named, request_of
 from fhirhub.interactions.perform import perform
+from fhirhub.interactions.provenance import HEADER
 from fhirhub.resource.bundle import Entry, plan
 
 log = logging.getLogger("fhirhub.interactions")
@@ -25,6 +26,11 @@ async def batch(
     hub: Hub, request: FhirRequest, document: dict[str, Any], wrong: dict[int, list[Issue]]
 ) -> FhirResult:
     """The answers in the order of the entries; ``wrong`` (entry number -> issues) are refused without a try."""
+    if HEADER in request.headers:
+        text = (
+            "X-Provenance goes with one write or one transaction; in a batch, add a Provenance as an entry."
+        )
+        raise BadRequest(Issue("not-supported", text))
     planned = plan(document, hub.definitions.type_number, (request.base,), hub.limits.entries)
     for number, issues in wrong.items():
         planned.problems[number] = _united(planned.problems.get(number, []), issues)

@@ -7,6 +7,7 @@ from fhirhub.hub import Hub
 from fhirhub.interactions.answers import answer_write
 from fhirhub.interactions.changes import Document, change, incoming, persistent, stored
 from fhirhub.interactions.criteria import Criteria, criteria_of_header, the_one
+from fhirhub.interactions.provenance import given, witnessed
 from fhirhub.view.view import View
 
 
@@ -22,7 +23,7 @@ async def create(hub: Hub, request: FhirRequest) -> FhirResult:
 async def create_now(hub: Hub, request: FhirRequest, document: Document, view: View) -> FhirResult:
     """Write ``document`` under a new id."""
     new = change(hub, request.base, "POST", document, hub.new_id(), None)
-    (written,) = await view.write([new])
+    written, *_ = await view.write([new, *given(hub, request, [new])], own=witnessed(hub, request, [new]))
     return answer_write(request, view.echo(new, stored(new, written)), created=True)
 
 

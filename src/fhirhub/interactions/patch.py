@@ -8,6 +8,7 @@ from fhirhub.hub import Hub
 from fhirhub.interactions.answers import answer_write, check_if_match, living
 from fhirhub.interactions.changes import Document, change, check_valid, persistent, stale, stored
 from fhirhub.interactions.criteria import Criteria, criteria_of, the_one
+from fhirhub.interactions.provenance import given, witnessed
 from fhirhub.resource import json
 from fhirhub.resource.patch import json_patch
 from fhirhub.resource.path_patch import fhirpath_patch
@@ -48,7 +49,7 @@ async def _apply(hub: Hub, request: FhirRequest, base: Stored, view: View) -> Fh
     check_valid(hub, document)
     new = change(hub, request.base, "PATCH", document, base.id, base)
     try:
-        (written,) = await view.write([new])
+        written, *_ = await view.write([new, *given(hub, request, [new])], own=witnessed(hub, request, [new]))
     except StaleBase as error:
         raise stale(request, error) from error
     shown = view.echo(new, stored(new, written))

@@ -31,6 +31,7 @@ from fhirhub.interactions.entries import (
 )
 from fhirhub.interactions.patch import patched
 from fhirhub.interactions.perform import admit, perform
+from fhirhub.interactions.provenance import given, witnessed
 from fhirhub.interactions.targets import misdirected
 from fhirhub.interactions.update import taken, target_id
 from fhirhub.resource import json
@@ -152,7 +153,11 @@ async def _carry_out(work: Work, store: View) -> tuple[list[Change], list[Writte
             work.changes[entry.index] = _changes(work, entry)
     changes = [one for several in work.changes.values() for one in several]
     places = [number for number, several in work.changes.items() for _ in several]
-    return changes, await store.write(changes, places) if changes else []
+    if not changes:
+        return [], []
+    told = given(work.hub, work.request, changes)
+    written = await store.write([*changes, *told], places, own=witnessed(work.hub, work.request, changes))
+    return changes, written[: len(changes)]
 
 
 async def _conditional_references(work: Work, store: View) -> dict[str, str]:

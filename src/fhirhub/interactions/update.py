@@ -17,6 +17,7 @@ from fhirhub.interactions.changes import (
     stored,
 )
 from fhirhub.interactions.criteria import Criteria, criteria_of, the_one
+from fhirhub.interactions.provenance import given, witnessed
 from fhirhub.store.records import StaleBase, Stored
 from fhirhub.view.view import View
 
@@ -41,7 +42,7 @@ async def replace_with(
     check_if_match(request.headers, base)
     new = change(hub, request.base, "PUT", document, document["id"], base)
     try:
-        (written,) = await view.write([new])
+        written, *_ = await view.write([new, *given(hub, request, [new])], own=witnessed(hub, request, [new]))
     except StaleBase as error:
         raise stale(request, error) from error
     shown = view.echo(new, stored(new, written))

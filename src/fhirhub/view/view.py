@@ -214,10 +214,13 @@ class View:
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    async def write(self, changes: Sequence[Change], places: Sequence[int | None] = ()) -> list[Written]:
+    async def write(
+        self, changes: Sequence[Change], places: Sequence[int | None] = (), own: Sequence[Change] = ()
+    ) -> list[Written]:
         """All of ``changes`` or none. Raises Forbidden for an image, before or after, that is out of reach.
 
-        ``places`` are their positions in a Bundle, for the audit trail, which is written in the same commit.
+        ``places`` are their positions in a Bundle, for the audit trail, which is written in the same commit. ``own``
+        are changes that the server itself adds, whatever the caller may do; their answers come last.
         """
         check_writable(changes)
         if not self.sight.everything:
@@ -225,7 +228,7 @@ class View:
         entries = self.trail.written(changes, places) if self.trail is not None else []
         try:
             async with self._turn:
-                written = await self._source.write(changes, entries)
+                written = await self._source.write([*changes, *own], entries)
         except Referenced as error:
             if self.sight.everything:
                 raise
