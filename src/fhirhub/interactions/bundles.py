@@ -38,15 +38,20 @@ def bundle(type: str, total: int | None, links: Sequence[Link], entries: Sequenc
     return b'%b,"entry":[%b]}' % (head.encode(), b",".join(entries))
 
 
-def found_entry(base: str, stored: Stored, resource: bytes, mode: str, place: str = "") -> bytes:
-    """An entry of a searchset; ``mode`` is match or include, ``place`` the ``#id`` of what stands inside ``stored``."""
-    return b'{"fullUrl":"%b/%b/%b%b","resource":%b,"search":{"mode":"%b"}}' % (
+def found_entry(
+    base: str, stored: Stored, resource: bytes, mode: str, place: str = "", score: float | None = None
+) -> bytes:
+    """An entry of a searchset; ``mode`` is match or include, ``place`` the ``#id`` of what stands inside ``stored``,
+    ``score`` how well it fits.
+    """
+    return b'{"fullUrl":"%b/%b/%b%b","resource":%b,"search":{"mode":"%b"%b}}' % (
         base.encode(),
         stored.type.encode(),
         stored.id.encode(),
         place.encode(),
         resource,
         mode.encode(),
+        b"" if score is None else b',"score":%.4f' % min(max(score, 0.0), 1.0),
     )
 
 

@@ -111,7 +111,7 @@ def _entries(hub: Hub, base: str, search: SearchRequest, page: Page) -> list[byt
         for place, resource in shown(hub, search, stored, base):
             if cutting:
                 resource = cut(hub, resource, search.summary, search.elements)
-            entries.append(found_entry(base, stored, resource, "match", place))
+            entries.append(found_entry(base, stored, resource, "match", place, page.scores.get(stored.rid)))
     for stored in page.included:
         resource = stored.render()
         if search.summary != "false":

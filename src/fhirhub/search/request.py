@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fhirhub.errors import Issue
 from fhirhub.search.predicate import And, Predicate
+
+SCORE = "_score"
+"""The code of the sort by how well a match fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,9 @@ class SearchRequest:
     """What is shown when something contained is found: the ``container``, or only the ``contained``."""
     inside: tuple[str, Predicate] | None = None
     """The type and the condition that were asked of contained resources."""
-    within: Predicate = And(())
-    """What may come along by includes, whatever its type."""
+    within: Callable[[str], Predicate] | None = None
+    """Resource type -> the condition on what may come along by includes; None for no condition."""
     holder: str = ""
     """Whom page links are made for."""
+    bound: Predicate | None = None
+    """The condition that page links are made for, where ``where`` says more than that."""

@@ -14,7 +14,7 @@ from fhirhub.search.limits import MAX_COUNT, MAX_CURSOR, MAX_INCLUDES, MAX_SORTS
 from fhirhub.search.parameters.base import Alias, Facet, refuse, shortened, too_costly
 from fhirhub.search.parameters.special import ROWLESS
 from fhirhub.search.registry import Registry
-from fhirhub.search.request import Include, SearchRequest, Sort
+from fhirhub.search.request import SCORE, Include, SearchRequest, Sort
 from fhirhub.search.sorting import BY_DOCUMENT, ORDERED, document_paths
 
 IGNORED = frozenset(("_format", "_pretty"))
@@ -96,6 +96,8 @@ class Results:
         return replace(request, sort=tuple(keys))
 
     def _sort_key(self, type: str, code: str, descending: bool) -> Sort:
+        if code == SCORE:
+            return Sort(code, 0, "score", descending)
         facet = self._filters.facet(type, code)
         if code not in ROWLESS and not sortable(facet):
             text = f"{code} is of type {facet.kind}, which has no order; sort by something else"

@@ -147,7 +147,7 @@ class Compiler:
                     f" and {self.words(where, row)}{PROBE})"
                 )
             case Near():
-                return self._test_near(where, of)
+                return f"{self.distance(where, of)} <= {self.arguments.add(where.reach, 'double precision')}"
             case Says(paths, texts):
                 return self._test_says(paths, texts, of)
             case Ids(ids):
@@ -189,17 +189,15 @@ class Compiler:
         )
         return f"({' or '.join(found)})"
 
-    def _test_near(self, where: Near, of: Candidate) -> str:
-        """The way over the sphere, by the formula of :func:`fhirhub.search.parameters.near.metres`."""
+    def distance(self, where: Near, of: Candidate) -> str:
+        """Metres over the sphere, by the formula of :func:`fhirhub.search.parameters.near.metres`."""
         add, row = self.arguments.add, of.resource()
-        latitude, longitude, reach = (
-            add(value, "double precision") for value in (where.latitude, where.longitude, where.reach)
-        )
+        latitude, longitude = (add(value, "double precision") for value in (where.latitude, where.longitude))
         north = f"radians(({row}.content->'position'->>'latitude')::double precision)"
         east = f"radians(({row}.content->'position'->>'longitude')::double precision)"
         return (
             f"2 * {RADIUS} * asin(least(1, sqrt(sin(({north} - radians({latitude})) / 2) ^ 2 + cos(radians({latitude}))"
-            f" * cos({north}) * sin(({east} - radians({longitude})) / 2) ^ 2))) <= {reach}"
+            f" * cos({north}) * sin(({east} - radians({longitude})) / 2) ^ 2)))"
         )
 
     def _test_chain(self, where: Chain, of: Candidate) -> str:

@@ -80,6 +80,8 @@ class Page:
     related: str | None = None
     """The page with more of what the matches of this one include."""
     notes: list[Issue] = field(default_factory=list)
+    scores: dict[int, float] = field(default_factory=dict)
+    """rid -> how well the match fits, from 0 to 1, where the search is sorted by that."""
     cost: float = 0.0
     """Index entries that it was expected to look at (:mod:`fhirhub.store.cost`)."""
 

@@ -11,14 +11,15 @@ import asyncpg
 
 from fhirhub.definitions.tables import Definitions
 from fhirhub.errors import BadRequest, Issue
-from fhirhub.search.predicate import And, Chain, Has, Keys, Not, Or, Refers
-from fhirhub.search.request import SearchRequest
+from fhirhub.search.parameters.base import any_of
+from fhirhub.search.predicate import And, Chain, Has, Keys, Not, OfType, Or, Refers
+from fhirhub.search.request import SCORE, SearchRequest
 from fhirhub.search.rows import VALUE_BITS
 from fhirhub.store.codings import leaves, spelt_out
 from fhirhub.store.cost import UNGUARDED, Estimator, Guard
 from fhirhub.store.cursor import Sealer
 from fhirhub.store.deferred import Deferred
-from fhirhub.store.includes import BY_RID, FOUND, Head, Within, include
+from fhirhub.store.includes import BY_RID, FOUND, Head, Test, Within, include
 from fhirhub.store.plan import Plan, choose, fits, parts_of
 from fhirhub.store.predicates import Candidate, Compiler
 from fhirhub.store.ranges import Condition, fold
@@ -94,6 +95,9 @@ class Searcher:
         if position is not None and position.backward:
             rows.reverse()
         page.matches = [each for row in rows if (each := self._stored(row)) is not None]
+        for n, sort in enumerate(request.sort):
+            if sort.code == SCORE:
+                page.scores = {row["rid"]: row[f"k{2 * n + 1}"] for row in rows}
         if after is None:
             self._links(page, rows, plan, position, more, width, asked.purpose)
         if request.includes and rows:
@@ -114,7 +118,7 @@ class Searcher:
             Head(row["rid"], self.definitions.resource_types[row["rt"] - 1], row.get("keys") or ())
             for row in rows
         ]
-        within = await self.within(asked.request, fetch)
+        within = self.within(asked.request, fetch)
         found = await include(self.definitions, asked.request.includes, heads, fetch, after, within)
         page.included = found.resources
         if found.is_cut:
@@ -144,17 +148,26 @@ class Searcher:
         purpose = f"search {request.type or ' '.join(request.types)} {_digest(request)} {request.holder}"
         return Asked(request, where, parts_of(where), keys, purpose)
 
-    async def within(self, request: SearchRequest, fetch: Fetch) -> Within:
-        """What ``request`` lets come along with its matches."""
-        types = self.definitions.resource_types
-        asked = await self.asked(SearchRequest("", where=request.within, types=types), fetch, keep=False)
+    def within(self, request: SearchRequest, fetch: Fetch) -> Within | None:
+        """What ``request`` lets come along with its matches; None for everything."""
+        shows = request.within
+        if shows is None:
+            return None
 
-        def test(candidate: Candidate, values: list[Any]) -> str:
-            compiler = self.compiler(asked)
-            compiler.arguments.values = values
-            return compiler.test(asked.where, candidate)
+        async def of_types(types: Sequence[str]) -> Test:
+            if not types:
+                return lambda candidate, values: "false"
+            where = any_of([And((OfType((type,)), shows(type))) for type in types])
+            asked = await self.asked(SearchRequest("", where=where, types=tuple(types)), fetch, keep=False)
 
-        return test
+            def test(candidate: Candidate, values: list[Any]) -> str:
+                compiler = self.compiler(asked)
+                compiler.arguments.values = values
+                return compiler.test(asked.where, candidate)
+
+            return test
+
+        return of_types
 
     async def by_rid(self, rids: Sequence[int], fetch: Fetch) -> list[Stored]:
         """The resources with these internal keys that are there."""
@@ -298,7 +311,9 @@ def _digest(request: SearchRequest) -> str:
 
     The limits of dates and numbers are left out: those of ``ap`` move with the clock.
     """
-    return blake2b(repr((_shape(request.where), request.sort)).encode(), digest_size=12).hexdigest()
+    return blake2b(
+        repr((_shape(request.bound or request.where), request.sort)).encode(), digest_size=12
+    ).hexdigest()
 
 
 def _shape(part: Any) -> Any:

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fhirhub.search.predicate import Keys, Refers, Text
-from fhirhub.search.request import SearchRequest, Sort
+from fhirhub.search.request import SCORE, SearchRequest, Sort
 from fhirhub.search.rows import MAX_DATE, MIN_DATE, STRING_LENGTH, VALUE_BITS
 from fhirhub.store.plan import Plan
 from fhirhub.store.predicates import PROBE, Candidate, Compiler, table_of
 from fhirhub.store.ranges import SPANS, Bounds, Condition, Range
+from fhirhub.store.score import scored
 from fhirhub.store.statement import table
 
 FEW = 4
 """More keys than this are walked by one loop, not each by a leg of its own."""
 CASTS = {"string": "text", "uri": "text", "date": "bigint", "number": "double precision",
-         "quantity": "double precision", "token": "text", "reference": "text"}  # fmt: skip
+         "quantity": "double precision", "score": "double precision", "token": "text", "reference": "text"}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -306,6 +307,8 @@ class Walker:
         return f"select {'' if one_key else 'distinct '}rid from ({self.compiler.rids(driver, self.rt)}) as s"
 
     def _sort_value(self, sort: Sort, candidate: Candidate) -> str:
+        if sort.code == SCORE:
+            return scored(self.compiler, self.parts, candidate)
         if sort.code == "_id":
             return f"{candidate.resource()}.id"
         if sort.code == "_lastUpdated":

@@ -34,7 +34,7 @@ RESULT_PARAMETERS = (
 UNSERVED_PARAMETERS: dict[str, str] = {
     "_query": "named queries are not served",
     "_type": "this is a search of one type; several are named in [base]?_type=",
-    "_score": "relevance is not served yet",
+    "_score": "R4 has no such parameter; sort by it (_sort=-_score), and the entries tell their scores",
     "age": "HL7 published this parameter without an expression; search by birthdate",
     "birthOrderBoolean": "HL7 published this parameter without an expression",
 }
