@@ -181,6 +181,7 @@ CASES: dict[str, Callable[[], str]] = {
     "padding of the header": lambda: edited(lambda p: [p[0] + "=" * (-len(p[0]) % 4 or 4), p[1], p[2]]),
     "standard base64": lambda: edited(lambda p: [p[0], p[1], p[2][:-1] + "+"]),
     "unused bits set": lambda: f"{raw(header(), CLAIMS | {'x': 'a'}).decode()}.{'A' * 127}B",
+    "spare bits of the signature set": lambda: _spare(by_rs(header(alg="RS384", kid="rsa"))),
     "signature cut": lambda: edited(lambda p: [p[0], p[1], p[2][:-4]]),
     "signature longer": lambda: edited(lambda p: [p[0], p[1], p[2] + "AAAA"]),
     "blank inside": lambda: edited(lambda p: [p[0], p[1][:9] + " " + p[1][9:], p[2]]),
@@ -227,6 +228,12 @@ CASES: dict[str, Callable[[], str]] = {
 }
 
 
+def _spare(token: str) -> str:
+    """The same bytes in another spelling: 256 of them leave four bits of the last letter unused."""
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    return token[:-1] + letters[letters.index(token[-1]) + 1]
+
+
 def _der(signed: bytes) -> bytes:
     assert isinstance(ES.private, ec.EllipticCurvePrivateKey)
     return ES.private.sign(signed, ec.ECDSA(hashes.SHA384()))
@@ -254,6 +261,18 @@ def test_a_kid_that_two_fitting_keys_have_is_nobodys() -> None:
     assert not accepted(by_es(), twins) and not accepted(by_es(signer=STRANGER), twins)
     apart = jose.key_set({"keys": [ES.public, RS.public | {"kid": "ec"}]})
     assert accepted(by_es(), apart), "keys of different types may share a kid"
+
+
+def test_the_caller_says_which_algorithms_even_where_the_key_would_take_others() -> None:
+    open_ = {name: value for name, value in RS.public.items() if name != "alg"}
+    keys = jose.key_set({"keys": [open_]})
+    assert accepted(by_rs(header(alg="RS384", kid="rsa")), keys)
+    assert not accepted(by_rs(header(alg="RS256", kid="rsa"), digest=hashes.SHA256()), keys)
+
+
+def test_keys_without_a_name_verify_nothing() -> None:
+    keys = jose.key_set({"keys": [{name: value for name, value in ES.public.items() if name != "kid"}]})
+    assert not accepted(by_es(header(kid=None)), keys) and not accepted(by_es(), keys)
 
 
 def _small_rsa() -> dict[str, Any]:
