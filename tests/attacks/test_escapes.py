@@ -171,7 +171,7 @@ def _matches_only(request: SearchRequest, sight: Sight, *others: Any) -> SearchR
 
 
 def _without_includes(request: SearchRequest, *others: Any) -> SearchRequest:
-    return replace(narrowing.narrowed(request, *others), within=ALL)
+    return replace(narrowing.narrowed(request, *others), within=None)
 
 
 @pytest.mark.parametrize(

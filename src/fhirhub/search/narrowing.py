@@ -58,7 +58,14 @@ def narrowed(
     for sort in request.sort:
         _check_sort(sort, types, sight, definitions)
     includes = tuple(found for each in request.includes if (found := _include(each, sight, definitions)))
-    return replace(request, where=where, includes=includes, holder=sight.holder, within=sight.anywhere)
+    return replace(
+        request,
+        where=where,
+        includes=includes,
+        within=sight.shows,
+        holder=f"{sight.holder} {sight.mark(types)}",
+        bound=request.where,
+    )
 
 
 def _operands(

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import blake2b
 
-from fhirhub.search.across import combined
 from fhirhub.search.predicate import And, Or, Predicate
 
 ALL: Predicate = And(())
@@ -67,16 +67,17 @@ class Sight:
         """The condition on resources of ``type`` that may come along with others: what may be read or found."""
         return either(self.of("r", type), self.of("s", type))
 
+    def mark(self, types: tuple[str, ...]) -> str:
+        """A digest of what may be found of ``types``: a page link is good for as long as that is the same."""
+        found = self._marks.get(types)
+        if found is None:
+            told = repr([self.of("s", type) for type in types])
+            found = self._marks[types] = blake2b(told.encode(), digest_size=12).hexdigest()
+        return found
+
     @cached_property
-    def anywhere(self) -> Predicate:
-        """The condition on resources of whatever type that may come along with others."""
-        if self.everything:
-            return ALL
-        types = sorted({*self.within.get("r", ()), *self.within.get("s", ())})
-        readings = [self.shows(type) for type in types]
-        kept = [(type, where) for type, where in zip(types, readings, strict=True) if where != NONE]
-        # Even if all of them have the same condition, the types that are not named do not.
-        return combined([*(type for type, _ in kept), ""], [*(where for _, where in kept), NONE])
+    def _marks(self) -> dict[tuple[str, ...], str]:
+        return {}
 
 
 EVERYTHING = Sight(everything=True)

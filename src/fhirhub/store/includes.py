@@ -6,7 +6,7 @@ on from the last of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,8 +45,12 @@ limit $3
 """
 
 
-Within = Callable[[Candidate, list[Any]], str]
+TYPES = "select distinct rt from resource where rid = any ($1::bigint[]) and not deleted"
+
+Test = Callable[[Candidate, list[Any]], str]
 """The test that a candidate may be shown, as SQL; its arguments are added to those of the statement."""
+Within = Callable[[Sequence[str]], Awaitable[Test]]
+"""The test for candidates of these types; those of others it refuses."""
 
 
 @dataclass(slots=True)
@@ -76,11 +80,12 @@ async def include(
     matches: Sequence[Head],
     fetch: Fetch,
     after: int | None,
-    within: Within,
+    within: Within | None,
 ) -> Included:
     """What ``includes`` add to a page of ``matches``; ``:iterate`` goes on from there.
 
-    ``after``: only what comes after this internal key. ``within``: nothing else is shown, followed or counted.
+    ``after``: only what comes after this internal key. ``within``: nothing else is shown, followed or counted (None:
+    everything may be).
     """
     walk = Walk(definitions, fetch, within, seen={match.rid for match in matches})
     if after is None and not any(each.iterate for each in includes):
@@ -105,7 +110,7 @@ class Walk:
 
     definitions: Definitions
     fetch: Fetch
-    within: Within
+    within: Within | None
     seen: set[int]
     is_cut: bool = False
 
@@ -117,10 +122,17 @@ class Walk:
         """The rows of ``sql`` for ``rids``."""
         if not rids:
             return ()
-        return await self._seen(sql, [list(rids)], Candidate("r", 0, dated=False, is_resource=True))
+        types: Sequence[str] = ()
+        if self.within is not None:
+            # What is tested depends on the type; only those that occur are spelt out.
+            found = await self.fetch(TYPES, list(rids))
+            types = [self.type(row) for row in found]
+        return await self._seen(sql, [list(rids)], types, Candidate("r", 0, dated=False, is_resource=True))
 
-    async def _seen(self, sql: str, values: list[Any], candidate: Candidate) -> Sequence[Any]:
-        test = self.within(candidate, values)
+    async def _seen(
+        self, sql: str, values: list[Any], types: Sequence[str], candidate: Candidate
+    ) -> Sequence[Any]:
+        test = "true" if self.within is None else (await self.within(types))(candidate, values)
         return await self.fetch(sql.replace("{test}", test).replace("{join}", candidate.join()), *values)
 
     async def all(self, includes: Sequence[Include], matches: Sequence[Head]) -> list[Head]:
@@ -192,7 +204,8 @@ class Walk:
         if not keys:
             return []
         values = [list(types), list(types.values()), FOUND + 1]
-        rows = await self._seen(REFERRERS, values, Candidate("t", 0, dated=True))
+        sources = sorted({self.definitions.resource_types[rt - 1] for rt in types.values()})
+        rows = await self._seen(REFERRERS, values, sources, Candidate("t", 0, dated=True))
         self.is_cut |= len(rows) > FOUND
         return [
             (row["rid"], number) for row in rows if row["rid"] not in self.seen for number in keys[row["key"]]
