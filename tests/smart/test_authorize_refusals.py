@@ -167,7 +167,7 @@ REFUSED: dict[str, tuple[dict[str, str | None], str]] = {
              "patient//Observation.rs", "patient/Observation.rs.rs", "patient/Observation.rs?", "patient/*.",
              "patient/Observation.rs?category", "patient/Observation.rs?nonsense=1", "patient/**.rs", "*/*.rs", "*",
              "patient/Observation.rs?code:not=1", "patient/Observation.rs?subject.name=x", "patient/*.rs?_lastUpdated=gt2020", "patient/Observation.rs?_filter=x",
-             "system/Observation.rs", "system/*.cruds", "user/Patient.cruds", "launch",
+             "system/Observation.rs", "system/*.cruds", "user/Patient.cruds", "launch", "launch/encounter",
              "launch/patient", "offline_access", "online_access launch/patient", "fhirUser", "patient/Procedure.rs",
              'patient/Observation.rs"', "patient/Observation.rs\\", "patient/Observation.rs\0", "patient/Observation.rs\n",
              "p\u0430tient/Observation.rs", "x" * 9000, " ".join(f"a{n}" for n in range(300))]

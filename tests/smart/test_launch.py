@@ -10,7 +10,7 @@ from fhirhub.errors import BadRequest, NotFound
 from fhirhub.smart.launch import mint
 from fhirhub.smart.storage import authorizations
 from fhirhub.smart.storage.authorizations import Context, digest
-from support.flow import AUD, ORIGIN, Browser, answer_of, asking, gives_nothing
+from support.flow import AUD, ORIGIN, Browser, answer_of, asking, forms, gives_nothing
 from support.flow_rig import Rig
 
 SCOPE = "launch openid fhirUser patient/Observation.rs"
@@ -65,9 +65,12 @@ async def test_a_launch_without_a_handle_is_standalone(rig: Rig) -> None:
     """The scope ``launch`` means nothing then, and a patient is chosen as ever."""
     async with Browser(rig.app) as browser:
         await browser.sign_in(rig.smart, rig.doctor)
-        asked = asking(rig.web.id, rig.web_uri, SCOPE)
+        asked = asking(rig.web.id, rig.web_uri, f"{SCOPE} launch/encounter")
         page = await browser.arrive(await browser.get("/auth/authorize", params=asked))
         assert "Find patient" in page.text
+        id_ = forms(page)[1].fields["request"][0]
+        row = await authorizations.find_request(rig.smart.lane, id_, rig.clock())
+        assert row is not None and row.scope == "openid fhirUser patient/Observation.rs"
 
 
 async def test_the_context_goes_only_with_its_scope(rig: Rig) -> None:

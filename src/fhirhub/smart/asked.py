@@ -80,7 +80,8 @@ def needs_patient(asked: Iterable[str]) -> bool:
 def allowed(asked: Iterable[str], registered: str, *, launched: bool) -> list[str]:
     """What a client that is ``registered`` for some scopes may ask a person for, of what it asks.
 
-    ``launch`` means something in an EHR launch only, and ``system/`` scopes nothing where a person is asked.
+    ``launch`` and ``launch/encounter`` mean something in an EHR launch only (nobody is asked for a visit otherwise),
+    ``system/`` scopes nothing where a person is asked.
     """
     own = [scope for word in words(registered) if (scope := understood(word)) is not None]
     wanted = [
@@ -90,7 +91,7 @@ def allowed(asked: Iterable[str], registered: str, *, launched: bool) -> list[st
 
 
 def _asks_a_person(scope: Scope, launched: bool) -> bool:
-    return scope.level != "system" and (launched or scope.type != "launch")
+    return scope.level != "system" and (launched or scope.type not in ("launch", "launch/encounter"))
 
 
 def parts(word: str) -> list[tuple[str, str]]:
