@@ -151,3 +151,11 @@ async def test_who_has_a_user_or_says_it_themselves_is_not_witnessed(client: htt
     await client.put("Observation/w2", json=observation("w2"), headers=header(caller="lab"))
     (found,) = await targets(client, "w2")
     assert found["agent"][0]["who"]["display"] == "Röntgen"
+
+
+async def test_where_it_came_from_keeps_nothing_from_being_deleted(client: httpx.AsyncClient) -> None:
+    await client.put("Observation/d1", json=observation("d1"), headers={"x-caller": "lab"})
+    assert (await client.delete("Observation/d1")).status_code == 204
+    (found,) = await targets(client, "d1")
+    assert (await client.get(found["target"][0]["reference"])).status_code == 200
+    assert (await client.delete(f"Provenance/{found['id']}")).status_code == 204

@@ -12,6 +12,9 @@ Fetch = Callable[..., Awaitable[Sequence[asyncpg.Record]]]
 Name = tuple[str, str]
 """(resource type, logical id)."""
 
+WITNESSES = frozenset({"Provenance"})
+"""Types that tell of versions, which stay in the history: they do not keep what they refer to from being deleted."""
+
 RESOLVE = """
 select k.n, r.rid
 from unnest($1::smallint[], $2::text[]) with ordinality as k (rt, id, n)

@@ -28,7 +28,7 @@ from fhirhub.store.pack import Packer
 from fhirhub.store.parameters import Membership
 from fhirhub.store.reads import VERSION, Reader, read_many, stored
 from fhirhub.store.records import Change, HistoryPage, Page, Stored, Written
-from fhirhub.store.resolve import Resolver, RidSource
+from fhirhub.store.resolve import WITNESSES, Resolver, RidSource
 from fhirhub.store.search import Searcher
 from fhirhub.store.statistics import Statistics
 from fhirhub.store.transact import Lesson, Writer
@@ -295,9 +295,11 @@ async def _lock(connection: Connection, names: set[str]) -> None:
 
 
 def referrers(definitions: Definitions) -> dict[str, list[tuple[int, int]]]:
-    """Resource type -> (pid, type number of the source) of every parameter that may refer to it."""
+    """Resource type -> (pid, type number of the source) of every parameter that may hold on to it."""
     found: dict[str, list[tuple[int, int]]] = {type_: [] for type_ in definitions.resource_types}
     for source in definitions.resource_types:
+        if source in WITNESSES:
+            continue
         for parameter in definitions.search_parameters(source).values():
             if parameter.kind == "reference" and parameter.expression:
                 for target in parameter.targets or definitions.resource_types:
