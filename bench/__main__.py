@@ -15,11 +15,13 @@ from typing import Any
 from bench import machine, report
 from bench.lab import ROOT, Lab
 from bench.scenarios import FULL, Figures, Scale
+from bench.scenarios.counting import million
 from bench.scenarios.crud import crud_hs, crud_mh
 from bench.scenarios.growth import growth
 from bench.scenarios.importing import tx_import
 from bench.scenarios.process import memory, start
 from bench.scenarios.reading import history_depth, read
+from bench.scenarios.reindexing import reindex
 from bench.scenarios.searching import search_hs, search_mh, search_x
 from bench.scenarios.writing import single_write
 
@@ -36,6 +38,8 @@ SCENARIOS = {
     "search-hs": search_hs,
     "search-mh": search_mh,
     "search-x": search_x,
+    "reindex": reindex,
+    "million": million,
     "start": start,
     "memory": memory,
 }
@@ -54,6 +58,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--synthea", type=Path, default=SYNTHEA, help="folder of Synthea bundles (*.json.gz)")
     parser.add_argument(
         "--patients", type=_sizes, help="sizes of the growing workloads  [default: 1000,4000]", metavar="N,N…"
+    )
+    parser.add_argument(
+        "--many",
+        type=int,
+        help="Observations of the workload million  [default: 100000; 1000000 with --full]",
     )
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="where to write")
     parser.add_argument("--scratch", type=Path, help="where the database of the run goes (a short path)")
@@ -101,6 +110,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _stop)
     chosen = arguments()
     scale = replace(FULL if chosen.full else Scale(), synthea=chosen.synthea)
+    if chosen.many:
+        scale = replace(scale, many=chosen.many)
     if chosen.patients:
         scale = replace(scale, patients=chosen.patients)
     about = machine.describe(ROOT)

@@ -134,18 +134,14 @@ class Lab:
         port: int = 0,
     ) -> tuple[subprocess.Popen[str], int]:
         """Start ``fhirhub serve`` and wait until it says that it is ready; the process and its port."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("FHIRHUB_")}
-        chosen = {"FHIRHUB_HTTP_SERVER": http_server or self.http_server, "FHIRHUB_LOG_LEVEL": "warning"}
-        if dsn is not None:
-            chosen["FHIRHUB_DATABASE_URL"] = dsn
-        chosen["FHIRHUB_DATA_DIR"] = str(home or self.home / "server")
+        environment = self.environment(dsn, home) | {"FHIRHUB_HTTP_SERVER": http_server or self.http_server}
         command = [sys.executable, "-m", "fhirhub", "serve", "--no-auth", "--json", "--port", str(port)]
         process = subprocess.Popen(
             [*command, "--workers", str(workers or self.workers)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
-            env=clean | chosen,
+            env=environment,
         )
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -154,6 +150,12 @@ class Lab:
         except (ValueError, KeyError):
             end(process)
             raise RuntimeError(f"fhirhub serve did not start: {line}") from None
+
+    def environment(self, dsn: str | None, home: Path | None = None) -> dict[str, str]:
+        """The variables of a command on the database ``dsn`` (None: the embedded store in ``home``)."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("FHIRHUB_")}
+        clean |= {"FHIRHUB_LOG_LEVEL": "warning", "FHIRHUB_DATA_DIR": str(home or self.home / "server")}
+        return clean | ({} if dsn is None else {"FHIRHUB_DATABASE_URL": dsn})
 
     @contextmanager
     def bare(self, kind: str, argument: str, *, workers: int = 0, http_server: str = "") -> Iterator[Server]:

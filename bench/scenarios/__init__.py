@@ -28,10 +28,12 @@ class Scale:
     memory_seconds: float = 60.0
     patients: tuple[int, ...] = (1000, 4000)
     """The sizes of the growing workloads."""
+    many: int = 100_000
+    """Observations of the workload million."""
     synthea: Path | None = None
 
 
-FULL = Scale(2.0, 15.0, 3, 60.0, 10_000, 600.0)
+FULL = Scale(2.0, 15.0, 3, 60.0, 10_000, 600.0, many=1_000_000)
 
 
 @dataclass(slots=True)
