@@ -14,7 +14,7 @@ import httpx
 from fastapi import FastAPI
 
 from fhirhub.pages import authorization, consent, picker
-from fhirhub.smart import brands, discovery, register
+from fhirhub.smart import routes
 from fhirhub.smart.context import Smart
 from fhirhub.smart.storage.accounts import Account
 
@@ -25,7 +25,7 @@ AUD = f"{ORIGIN}/fhir"
 def make_app(smart: Smart) -> FastAPI:
     """The routes of authorization on their own."""
     app = FastAPI()
-    for module in (discovery, brands, register, authorization, picker, consent):
+    for module in (routes, authorization, picker, consent):
         app.include_router(module.router(smart))
     return app
 
