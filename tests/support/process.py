@@ -19,13 +19,14 @@ import httpx
 class Server:
     """``fhirhub serve`` on a free port and the data directory ``home``.
 
-    ``variables`` are added to its environment; ``options`` to its command line. Use it in a ``with``.
+    ``variables`` are added to its environment; ``options`` to its command line. Everything is open unless they say
+    otherwise. Use it in a ``with``.
     """
 
     def __init__(self, home: Path, *options: str, variables: dict[str, str] | None = None) -> None:
         self.home = home
         self.options = options
-        self.variables = {"FHIRHUB_DATA_DIR": str(home)} | (variables or {})
+        self.variables = {"FHIRHUB_DATA_DIR": str(home), "FHIRHUB_NO_AUTH": "on"} | (variables or {})
         self.base = ""
         self.log: deque[str] = deque(maxlen=400)
         self.process: subprocess.Popen[str] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -40,14 +41,14 @@ def serve(
     )
     check(chosen)
 
-    def ready(base: str) -> None:
+    def ready(base: str, dsn: str) -> None:
         store = (
             "the database of FHIRHUB_DATABASE_URL" if chosen.database_url else f"embedded, {chosen.data_dir}"
         )
         lines = [
             f"fhirhub serves {base}  (store: {store})",
             f"  the API as a page:  {base.removesuffix('/fhir')}/docs",
-            f"  a line to paste:    curl -s '{base}/Patient?_count=3&_pretty=true'",
+            *_first_steps(chosen, dsn, base),
             "  Ctrl-C stops it.",
         ]
         answer({"event": "ready", "base": base, "store": store}, "\n".join(lines), as_json)
@@ -57,6 +58,25 @@ def serve(
 
     code = Supervisor(chosen, ready, say).run()
     raise typer.Exit(code)
+
+
+def _first_steps(settings: Settings, dsn: str, base: str) -> list[str]:
+    """Lines on how to begin."""
+    if settings.no_auth:
+        return [
+            "  everything is open (--no-auth), and nothing is on record",
+            f"  a line to paste:    curl -s '{base}/Patient?_count=3&_pretty=true'",
+        ]
+    origin = base.removesuffix("/fhir")
+    shown = [
+        f"  people sign in at:  {origin}/account/apps",
+        f"  apps begin at:      {base}/.well-known/smart-configuration",
+    ]
+    if not settings.bind_is_loopback:
+        return shown
+    # Loaded when the server answers already: it takes as long as everything before it.
+    found: list[str] = importlib.import_module("fhirhub.cli.welcome").lines(settings, dsn, base)
+    return [*shown, *found]
 
 
 def check(settings: Settings) -> None:

@@ -66,9 +66,12 @@ class _Database:
 
 
 class Supervisor:
-    """Runs a server by ``settings``; ``ready`` is called once with the FHIR base, ``say`` with news for people."""
+    """Runs a server by ``settings``; ``ready`` is called once with the FHIR base and the address of the
+    database, ``say`` with news for people."""
 
-    def __init__(self, settings: Settings, ready: Callable[[str], None], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Settings, ready: Callable[[str, str], None], say: Callable[[str], None]
+    ) -> None:
         self._settings = settings
         self._announce = ready
         self._say = say
@@ -246,7 +249,8 @@ class Supervisor:
 
     def _first_ready(self) -> None:
         self._prepared = True
-        self._announce(self._base())
+        assert self._database.dsn is not None
+        self._announce(self._base(), self._database.dsn)
         for worker in self._workers:
             if worker.process is None and not worker.due and self._stop_by is None:
                 self._spawn(worker)

@@ -29,7 +29,9 @@ from fhirhub.http.metrics import Counters
 from fhirhub.http.request import App
 from fhirhub.http.telemetry import Telemetry
 from fhirhub.settings import Settings, load, override
+from fhirhub.smart.demo import has_demo
 from fhirhub.store import migrate
+from fhirhub.store.engine import Lane
 from fhirhub.store.programs import PostgresError
 
 FATAL = 78
@@ -74,12 +76,31 @@ class Control:
         threading.Thread(target=wait, name="supervisor-watch", daemon=True).start()
 
 
-async def prepare(dsn: str) -> None:
-    """Check that this Postgres may keep a record, and bring its schema up to date."""
+async def prepare(dsn: str, settings: Settings) -> None:
+    """Check that this Postgres may keep a record, and bring its schema up to date.
+
+    Raises PostgresError when it may not, or when others can reach accounts whose passwords are shown at the start.
+    """
     await migrate.verify(dsn)
     found = await migrate.ensure(dsn)
+    if not settings.bind_is_loopback:
+        await _no_demo(dsn)
     if found.due:
         log.info("schema migrated", extra={"from": found.current, "to": found.expected})
+
+
+async def _no_demo(dsn: str) -> None:
+    lane = Lane(dsn, 1)
+    await lane.open()
+    try:
+        names = await has_demo(lane)
+    finally:
+        await lane.close()
+    if names:
+        raise PostgresError(
+            f"The demo accounts {', '.join(names)} are active, and others can reach this server: deactivate each"
+            " (fhirhub users deactivate NAME), or serve 127.0.0.1 only."
+        )
 
 
 def observed(app: App, settings: Settings, counters: Counters) -> Telemetry:
@@ -108,7 +129,7 @@ def main(listen_fd: int, control_fd: int) -> int:
     settings = override(settings, database_url=order["dsn"])
     if order["prepare"]:
         try:
-            asyncio.run(prepare(order["dsn"]))
+            asyncio.run(prepare(order["dsn"], settings))
         except PostgresError as error:
             control.say(fatal=str(error))
             return FATAL
