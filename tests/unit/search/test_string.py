@@ -43,6 +43,11 @@ def named(**name: Any) -> dict[str, Any]:
         ("phonetic=everet", named(family="Everett"), True),
         ("name=dr", named(prefix=["Dr."]), True),
         ("name=whole", named(text="Whole Name"), True),
+        ("family:text=berg van", named(family="van der Berg"), True),
+        ("family:text=BER", named(family="van der Berg"), True),
+        ("family:text=erg", named(family="van der Berg"), False),
+        ("family:text=berg dem", named(family="van der Berg"), False),
+        ("name:text=eve berg", named(family="van der Berg", given=["Evelyn"]), True),
         ("name:missing=true", named(use="old"), True),
         (r"family=a\,b", named(family="a,b"), True),
         ("family=山", named(family="山田"), True),
@@ -79,6 +84,12 @@ def test_punctuation_alone_does_not_match_everything() -> None:
 def test_normalising_again_changes_nothing(text: str) -> None:
     once = normalised(text)
     assert normalised(once) == once
+
+
+def test_many_words_are_refused() -> None:
+    with pytest.raises(BadRequest) as caught:
+        search("Patient?name:text=" + " ".join(f"w{number}" for number in range(21)))
+    assert caught.value.issues[0].code == "too-costly"
 
 
 def test_blank_strings_are_refused() -> None:

@@ -2,7 +2,8 @@
 
 A plain search finds values that start with the text, a ``:contains`` those that contain it, both after
 normalising (accents, case, punctuation and runs of blanks do not count); ``:exact`` compares the value as it
-is, by hash. HumanName and Address are indexed part by part.
+is, by hash. ``:text``, which R5 gives to strings (https://hl7.org/fhir/R5/search.html#modifiertext), finds words in any
+order, each at the beginning of one. HumanName and Address are indexed part by part.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from functools import lru_cache
 from typing import Any
 
 from fhirhub.fhirpath.compile import Route
-from fhirhub.search.parameters.base import Context, Emit, Facet, Query, any_of, refuse, unescape
-from fhirhub.search.predicate import Keys, Predicate, Text
+from fhirhub.search.parameters.base import Context, Emit, Facet, Query, any_of, refuse, too_costly, unescape
+from fhirhub.search.predicate import And, Keys, Predicate, Text
 from fhirhub.search.rows import STRING_LENGTH, Rows, hashed_key, range_key
 
-MODIFIERS = ("exact", "contains")
+MODIFIERS = ("exact", "contains", "text")
+MOST_WORDS = 20
+"""Words that one ``:text`` may look for."""
 
 _PARTS: dict[str, tuple[str, ...]] = {
     "HumanName": ("text", "family", "given", "prefix", "suffix"),
@@ -100,6 +103,17 @@ def text_predicate(key: int, match: str, value: str) -> Predicate:
     return Text(key, match, normalised(value)[:STRING_LENGTH])
 
 
+def words_predicate(expression: str, key: int, value: str) -> Predicate:
+    """All the words of ``value``, each at the beginning of a text under ``key`` or of a word in it."""
+    words = list(dict.fromkeys(normalised(value)[:STRING_LENGTH].split()))
+    if len(words) > MOST_WORDS:
+        raise too_costly(
+            expression, f"at most {MOST_WORDS} words can be looked for at once, not {len(words)}"
+        )
+    found = [any_of([Text(key, "prefix", word), Text(key, "contains", " " + word)]) for word in words]
+    return found[0] if len(found) == 1 else And(tuple(found))
+
+
 def parse(facet: Facet, modifier: str | None, values: Sequence[str], query: Query) -> Predicate:
     """Any of ``values``."""
     texts = [unescape(value) for value in values]
@@ -108,5 +122,7 @@ def parse(facet: Facet, modifier: str | None, values: Sequence[str], query: Quer
     for text in texts:
         if not text.strip():
             raise refuse(facet.expression, f"{facet.code} needs some text to look for")
+    if modifier == "text":
+        return any_of([words_predicate(facet.expression, range_key(facet.pid), text) for text in texts])
     match = "contains" if modifier == "contains" else "prefix"
     return any_of([text_predicate(range_key(facet.pid), match, text) for text in texts])
