@@ -61,7 +61,7 @@ create table authorization_code (
     expires bigint not null,
     spent bigint
 );
-create index authorization_code_expires on authorization_code (expires);
+create index authorization_code_created on authorization_code (created);
 create index authorization_code_account on authorization_code (account);
 comment on table authorization_code is 'Codes that an app changes for tokens, once; kept for a while to notice a reuse.';
 comment on column authorization_code.grant_id is 'Id of the grant that the exchange makes, and a reuse revokes.';

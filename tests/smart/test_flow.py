@@ -40,7 +40,7 @@ async def _token(rig: Rig, code: str, verifier: str | None) -> httpx.Response:
 
 async def _ends(rig: Rig) -> dict[str, Any]:
     async with Browser(rig.app) as app:
-        return (await app.get("/fhir/.well-known/smart-configuration")).json()  # type: ignore[no-any-return]
+        return (await app.get("/fhir/.well-known/smart-configuration")).json()
 
 
 async def test_a_patients_app(rig: Rig) -> None:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from support.flow import Browser, asking, forms, make_app
-from support.flow_rig import Rig
+from support.flow_rig import Rig, public_key
 
 GOOD: dict[str, Any] = {
     "client_name": "My Diary",
@@ -36,6 +36,16 @@ async def test_registration(rig: Rig, method: str, kind: str) -> None:
     assert client is not None and client.kind == kind and client.active
     assert ("client_secret" in found) == (kind == "symmetric")
     assert "patient/*.rs" in found["scope"].split()
+
+
+async def test_an_app_that_signs(rig: Rig) -> None:
+    method = {"token_endpoint_auth_method": "private_key_jwt"}
+    found = (await _register(rig, GOOD | method | {"jwks": {"keys": [public_key()]}})).json()
+    client = await rig.smart.clients.get(found["client_id"])
+    assert client is not None and client.kind == "asymmetric" and client.jwks is not None
+    found = (await _register(rig, GOOD | method | {"jwks_uri": "https://diary.example/keys"})).json()
+    client = await rig.smart.clients.get(found["client_id"])
+    assert client is not None and client.jwks_url == "https://diary.example/keys"
 
 
 async def test_who_registered_itself_is_told_apart(rig: Rig) -> None:
@@ -83,6 +93,14 @@ BAD: dict[str, tuple[Any, str]] = {
         "invalid_client_metadata",
     ),
     "odd-keys": ({"token_endpoint_auth_method": "private_key_jwt", "jwks": []}, "invalid_client_metadata"),
+    "no-key": ({"token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": []}}, "invalid_client_metadata"),
+    "secret-key": (
+        {
+            "token_endpoint_auth_method": "private_key_jwt",
+            "jwks": {"keys": [{"kty": "oct", "kid": "1", "k": "c2VjcmV0"}]},
+        },
+        "invalid_client_metadata",
+    ),
     "no-uris": ({"redirect_uris": None}, "invalid_redirect_uri"),
     "empty-uris": ({"redirect_uris": []}, "invalid_redirect_uri"),
     "text-uris": ({"redirect_uris": "https://diary.example/cb"}, "invalid_redirect_uri"),

@@ -67,24 +67,30 @@ async def _register(smart: Smart, request: Request) -> Response:
     address = request.client.host if request.client else ""
     wait = await smart.people.sessions.charge({f"register {address}": LIMIT})
     if wait:
-        answer = oauth_error(
+        refused = oauth_error(
             "temporarily_unavailable", "Too many registrations from here; try again later.", 429
         )
-        answer.headers["Retry-After"] = str(wait)
-        return answer
+        refused.headers["Retry-After"] = str(wait)
+        return refused
     given = await _metadata(request)
     method = given.get("token_endpoint_auth_method", "client_secret_basic")
     if not isinstance(method, str) or method not in KINDS:
         raise _invalid(f"token_endpoint_auth_method is one of {', '.join(KINDS)}.")
     _check_flow(given)
-    wanted = {"name": _name(given), "redirect_uris": _redirect_uris(given), "scopes": _scope(given)}
+    name, uris, scopes, (jwks, jwks_url) = (
+        _name(given),
+        _redirect_uris(given),
+        _scope(given),
+        _keys(given, method),
+    )
     try:
         client, secret = await smart.clients.add(
-            kind=KINDS[method], publisher=UNCHECKED, **wanted, **_keys(given, method)
-        )
+            name=name, kind=KINDS[method], scopes=scopes, redirect_uris=uris, jwks=jwks, jwks_url=jwks_url,
+            publisher=UNCHECKED,
+        )  # fmt: skip
     except BadRequest as error:
         raise _invalid(str(error)) from None
-    answer = {
+    body = {
         "client_id": client.id,
         "client_id_issued_at": smart.clock() // 1_000_000,
         "client_name": client.name,
@@ -95,8 +101,8 @@ async def _register(smart: Smart, request: Request) -> Response:
         "token_endpoint_auth_method": method,
     }
     if secret is not None:
-        answer |= {"client_secret": secret, "client_secret_expires_at": 0}
-    return json_answer(answer, 201, NO_STORE)
+        body |= {"client_secret": secret, "client_secret_expires_at": 0}
+    return json_answer(body, 201, NO_STORE)
 
 
 async def _metadata(request: Request) -> Mapping[str, Any]:
@@ -161,22 +167,22 @@ def _scope(given: Mapping[str, Any]) -> str:
 _STAFF = ("user/", "system/")
 
 
-def _keys(given: Mapping[str, Any], method: str) -> dict[str, Any]:
-    """``jwks`` or ``jwks_uri`` of an app that signs, and of no other."""
+def _keys(given: Mapping[str, Any], method: str) -> tuple[Mapping[str, Any] | None, str | None]:
+    """``jwks`` and ``jwks_uri`` of an app that signs: one of them; none of any other."""
     jwks, uri = given.get("jwks"), given.get("jwks_uri")
     if method != "private_key_jwt":
         if jwks is not None or uri is not None:
             raise _invalid("jwks and jwks_uri go with token_endpoint_auth_method private_key_jwt only.")
-        return {}
+        return None, None
     if (jwks is None) == (uri is None):
         raise _invalid("private_key_jwt needs jwks or jwks_uri, one of them.")
     if uri is not None:
         if not isinstance(uri, str) or problem(uri) or urlsplit(uri).scheme != "https":
             raise _invalid("jwks_uri is an https URL.")
-        return {"jwks_url": uri}
+        return None, uri
     if not isinstance(jwks, dict) or not isinstance(jwks.get("keys"), list):
         raise _invalid("jwks is a JSON Web Key Set.")
-    return {"jwks": jwks}
+    return jwks, None
 
 
 def _invalid(description: str) -> _Bad:

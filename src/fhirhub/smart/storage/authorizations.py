@@ -19,7 +19,7 @@ REQUEST_SECONDS = 1800
 """How long a person has for signing in, choosing and allowing."""
 CODE_SECONDS = 60
 MEMORY_SECONDS = 86_400
-"""How long what is over is still remembered, so that a second use is noticed."""
+"""How long a code is remembered, so that a second use is noticed."""
 
 
 class Fetcher(Protocol):
@@ -188,9 +188,9 @@ _VOID = (
     "update authorization_code set expires = 0 where account = $1 and spent is null and expires > $2 returning 1",
 )
 _FORGET = (
-    "delete from launch where expires < $1",
-    "delete from authorization_request where expires < $1",
-    "delete from authorization_code where created < $1",
+    ("delete from launch where expires < $1", 0),
+    ("delete from authorization_request where expires < $1", 0),
+    ("delete from authorization_code where created < $1", MEMORY_SECONDS),
 )
 
 
@@ -279,9 +279,9 @@ async def void(lane: Fetcher, account: str, now: int) -> dict[str, int]:
 
 
 async def forget(lane: Fetcher, now: int) -> None:
-    """Remove what has been over for a day."""
-    for sql in _FORGET:
-        await lane.fetch(sql, now - MEMORY_SECONDS * SECOND)
+    """Remove requests and launches that have expired, and codes of the day before."""
+    for sql, seconds in _FORGET:
+        await lane.fetch(sql, now - seconds * SECOND)
 
 
 def _request(rows: Sequence[Any]) -> RequestRow | None:
