@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fhirhub.auth.authority import Authority
 from fhirhub.auth.policy import load as load_policies
 from fhirhub.bridges import Patients, recorder
+from fhirhub.consents import Consents
 from fhirhub.http.dispatcher import Dispatcher
 from fhirhub.http.shell import Shell
 from fhirhub.hub import clock
@@ -31,7 +32,11 @@ async def guarded(
         return
     indexing = store.indexing
     policies = load_policies(folder("capability") / "policies", indexing.definitions.resource_types)
-    authority = Authority(indexing.definitions, indexing.parser.registry, indexing.parser, policies)
+    consents = Consents(store)
+    authority = Authority(
+        indexing.definitions, indexing.parser.registry, indexing.parser, policies,
+        consents.active, consents.affiliations,
+    )  # fmt: skip
     authority.check()
     issuer = settings.base_url or ""
     hooks = {

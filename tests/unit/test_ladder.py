@@ -25,7 +25,7 @@ RUNGS = [
     {"interactions"},
     {"operations"},
     {"http", "smart", "pages", "jobs"},
-    {"bridges"},
+    {"bridges", "consents"},
     {"gatehouse", "site"},
     {"app", "cli", "__main__"},
 ]

@@ -67,17 +67,20 @@ class Authority:
         self._consents: tuple[PatientConsent, ...] = ()
         self._version = -1
         self._reading = Lock()
-        self._kept: OrderedDict[tuple[str, tuple[int, int]], tuple[Access, int | None]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int, int], tuple[Access, int | None]] = OrderedDict()
 
     async def access(self, grant: Grant) -> Access:
         """What ``grant`` allows now."""
-        key = (grant.id, grant.stamp)
+        # The consents that were read may be later ones than the grant was looked up with, never earlier.
+        key = (grant.id, grant.stamp[0], max(grant.stamp[1], self._version))
         found = self._kept.get(key)
         if found is not None and (found[1] is None or self._now() < found[1]):
             self._kept.move_to_end(key)
             return found[0]
         await self._read_consents(grant.stamp[1])
-        access, until = self.decide(grant, self._consents, await self._affiliations(grant))
+        consents, version = self._consents, self._version
+        access, until = self.decide(grant, consents, await self._affiliations(grant))
+        key = (grant.id, grant.stamp[0], max(grant.stamp[1], version))
         self._kept[key] = access, until
         self._kept.move_to_end(key)
         if len(self._kept) > KEPT:
