@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,25 +84,25 @@ async def _script(store: Store, path: str) -> Script:
 
 
 def limit(lab: Lab, dsn: str, paths: Sequence[str], seconds: float) -> dict[str, float]:
-    """Searches a second that pgbench makes of ``paths``, by one client and by eight; none for paths without SQL."""
-    scripts = asyncio.run(_recorded(dsn, paths))
-    texts: list[str] = []
-    variables: dict[str, str] = {}
-    for number, script in enumerate(scripts):
-        if script.statements:
-            text, own = script.text(number)
-            texts.append(text)
-            variables |= own
-    if not texts:
+    """What pgbench makes of ``paths``: ``tps`` of eight clients, ``ms`` that a single one waits, ``cpu`` seconds of
+    Postgres for a search, ``statements`` of one. Empty for paths without SQL.
+    """
+    scripts = [each for each in asyncio.run(_recorded(dsn, paths)) if each.statements]
+    if not scripts:
         return {}
-    define = [f"{name}={value}" for name, value in variables.items()]
-    rates = {
-        clients: lab.pgbench(dsn, texts, clients=clients, seconds=seconds, define=define)
-        for clients in (1, CLIENTS)
-    }
-    statements = sum(len(script.statements) for script in scripts) / len(scripts)
+    texts: list[str] = []
+    define: list[str] = []
+    for number, script in enumerate(scripts):
+        text, variables = script.text(number)
+        texts.append(text)
+        define += [f"{name}={value}" for name, value in variables.items()]
+    alone = lab.pgbench(dsn, texts, clients=1, seconds=seconds, define=define)
+    before, began = lab.database_cpu(), time.perf_counter()
+    many = lab.pgbench(dsn, texts, clients=CLIENTS, seconds=seconds, define=define)
+    searches = many * (time.perf_counter() - began)
     return {
-        "tps_1": round(rates[1], 1),
-        f"tps_{CLIENTS}": round(rates[CLIENTS], 1),
-        "statements": round(statements, 1),
+        "tps": many,
+        "ms": 1000 / alone,
+        "cpu": (lab.database_cpu() - before) / searches,
+        "statements": sum(len(script.statements) for script in scripts) / len(scripts),
     }

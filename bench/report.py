@@ -39,6 +39,51 @@ def _many(figures: Figures) -> Figures:
     return figures["tx-import"]["8 clients"]
 
 
+SEARCHES = ("search-hs", "search-mh", "search-x")
+
+
+def _smallest(figures: Figures, name: str) -> Figures:
+    """The figures of a search workload at its smallest size."""
+    return next(content for key, content in figures[name].items() if key.endswith(" patients"))
+
+
+def _largest(figures: Figures, name: str) -> Figures:
+    return [content for key, content in figures[name].items() if key.endswith(" patients")][-1]
+
+
+def _search_goals(name: str) -> tuple[Goal, ...]:
+    return (
+        Goal(f"{name}, shapes that find what they must", lambda f: _right(f, name), 1.0, True),
+        Goal(f"{name}, errors", lambda f: _largest(f, name)["errors"], 0, False),
+        Goal(f"{name}, worst shape of L4", lambda f: f[name]["of_L4_worst"], 0.5, True),
+        Goal(
+            f"{name}, slowest shape, one client, p50",
+            lambda f: _largest(f, name)["slowest_p50_ms"],
+            5,
+            False,
+            "ms",
+        ),
+        Goal(f"{name}, rate kept at the largest size", lambda f: _kept(f, name), 0.8, True),
+    )
+
+
+def _right(figures: Figures, name: str) -> float:
+    """The share of the shapes that pass the gate at every size."""
+    sizes = [content for key, content in figures[name].items() if key.endswith(" patients")]
+    return min(each["right"] / each["of"] for each in sizes)
+
+
+def _kept(figures: Figures, name: str) -> float:
+    return float(_largest(figures, name)["rps"] / _smallest(figures, name)["rps"])
+
+
+def _exact_counts(figures: Figures) -> float:
+    """The slowest count that is exact."""
+    return max(
+        each["p50_ms"] for each in figures["million"].values() if isinstance(each, dict) and each.get("exact")
+    )
+
+
 GOALS = (
     Goal("read, 64 clients, of L2", lambda f: _best_read(f)["of_L2"], 0.90, True),
     Goal("read, one client, p50 above L2", lambda f: _best_read(f)["p50_over_L2_ms"], 0.3, False, "ms"),
@@ -59,6 +104,18 @@ GOALS = (
     Goal("start to first read", lambda f: f["start"]["seconds"], 1.0, False, "s"),
     Goal(
         "selective searches, four times the patients", lambda f: f["growth"]["worst_ratio"], 1.25, False, "x"
+    ),
+    *(goal for name in SEARCHES for goal in _search_goals(name)),
+    Goal("search-mh, 64 clients, p50", lambda f: _largest(f, "search-mh")["p50_ms"], 40, False, "ms"),
+    Goal("new parameter, beside searches", lambda f: f["reindex"]["resources_s"], 5000, True, "resources/s"),
+    Goal("p99 of searches meanwhile", lambda f: f["reindex"]["p99_ratio"], 2.0, False, "x"),
+    Goal("exact counts among a million", _exact_counts, 50, False, "ms"),
+    Goal(
+        "patient & code, newest, in the database",
+        lambda f: f["million"]["patient & code, newest first"]["database_ms"],
+        2.0,
+        False,
+        "ms",
     ),
 )
 
@@ -93,7 +150,7 @@ def _goals(figures: Figures) -> Iterator[str]:
     for goal in GOALS:
         try:
             value = goal.value(figures)
-        except KeyError:
+        except (KeyError, ValueError, StopIteration, IndexError):
             continue
         sign = "≥" if goal.at_least else "≤"
         verdict = "met" if goal.met(value) else "**missed**"

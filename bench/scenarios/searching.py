@@ -9,7 +9,6 @@ from statistics import median
 
 from bench import gate
 from bench.clinic import Clinic
-from bench.exact import CLIENTS as L4_CLIENTS
 from bench.exact import limit
 from bench.lab import Lab, Server
 from bench.load import User, drive, get
@@ -23,6 +22,8 @@ LIMITED = 12
 ASKED = 4
 """Searches of each shape that the gate looks at."""
 _LOADERS = 8
+_MANY = 32
+"""Clients of one shape, against the eight of pgbench, which does not wait for anybody between two searches."""
 _WARM = 10
 
 
@@ -104,7 +105,7 @@ def _at(lab: Lab, scale: Scale, which: str, place: Practice, limited: bool) -> F
             row["p50_many_ms"] = round(tally.percentile(0.5, name), 2)
         if limited:
             for name, row in rows.items():
-                row |= _against_limit(lab, scale, server, place.dsn, paths[name], row["p50_ms"])
+                row |= _against_limit(lab, scale, server, place.dsn, paths[name])
         deep = _deep(server, place.clinic) if which == "search-x" else {}
     return {
         "patients": place.clinic.count,
@@ -151,24 +152,26 @@ def _same(number: int, paths: list[str]) -> User:
         yield "search", request
 
 
-def _against_limit(
-    lab: Lab, scale: Scale, server: Server, dsn: str, paths: list[str], alone_ms: float
-) -> Figures:
-    """The rate of one shape under many clients, as a share of what pgbench makes of the same searches; and of the time
-    that one client waits, the share that pgbench would wait, too."""
+def _against_limit(lab: Lab, scale: Scale, server: Server, dsn: str, paths: list[str]) -> Figures:
+    """One shape and the same searches made by pgbench, in turn: rates under many clients, waiting times of a single
+    one, and processor time, which is the least disturbed by whatever else runs.
+    """
     few = paths[:LIMITED]
-    found = limit(lab, dsn, few, scale.seconds / 2) if few[0] != "metadata" else {}
-    tally = drive(
-        server.port, (_same(n, few) for n in range(32)), warm=scale.warm / 2, seconds=scale.seconds / 2
-    )
+    seconds = scale.seconds / 2
+    found = limit(lab, dsn, few, seconds) if few[0] != "metadata" else {}
+    before = server.cpu() + server.database_cpu()
+    tally = drive(server.port, (_same(n, few) for n in range(_MANY)), seconds=seconds)
+    spent = (server.cpu() + server.database_cpu() - before) / max(tally.count, 1)
     row: Figures = {"rps": round(tally.rate, 1)}
     if found:
+        alone = drive(server.port, [_once(few * 4)]).percentile(0.5, "search")
         row |= {
-            "L4_tps": found[f"tps_{L4_CLIENTS}"],
-            "of_L4": round(tally.rate / found[f"tps_{L4_CLIENTS}"], 3),
-            "L4_ms": round(1000 / found["tps_1"], 3),
-            "of_L4_alone": round(1000 / found["tps_1"] / alone_ms, 3),
-            "statements": found["statements"],
+            "L4_tps": round(found["tps"], 1),
+            "of_L4": round(tally.rate / found["tps"], 3),
+            "L4_ms": round(found["ms"], 3),
+            "of_L4_alone": round(found["ms"] / alone, 3),
+            "of_L4_cpu": round(found["cpu"] / spent, 3),
+            "statements": round(found["statements"], 1),
         }
     return row
 
@@ -205,7 +208,7 @@ def _grown(sizes: dict[int, Figures]) -> Figures:
         figures[f"median_ratio_at_{size}"] = round(median(ratios.values()), 2) if ratios else 0.0
         worst = max(ratios, key=ratios.__getitem__, default="")
         figures[f"worst_ratio_at_{size}"] = f"{ratios[worst]:.2f} ({worst})" if worst else ""
-    for kind in ("of_L4", "of_L4_alone"):
+    for kind in ("of_L4", "of_L4_alone", "of_L4_cpu"):
         shares = [row[kind] for row in first["shapes"].values() if kind in row]
         if shares:
             figures |= {f"{kind}_median": round(median(shares), 3), f"{kind}_worst": min(shares),
