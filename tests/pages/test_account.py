@@ -158,6 +158,14 @@ async def test_an_administrator_registers_and_ends_an_app(site: Site) -> None:
     assert page.status_code == 400
 
 
+async def test_administrators_see_what_roles_may(site: Site) -> None:
+    admin = await _in(site, "boss", "admin")
+    page = await admin.get("/admin/roles?role=biller")
+    assert re.search(r'<th scope="row">Claim</th>\s*<td>\s*<div>[a-z, ]*read', page.text)
+    assert "biller rule" in page.text
+    assert (await admin.get("/admin/roles?role=king")).status_code == 404
+
+
 async def test_breaking_the_glass_wants_a_reason(site: Site) -> None:
     browser = await _in(site, "breaker", "practitioner")
     await browser.get("/account/break-glass")

@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
 import pyotp
 from fastapi import FastAPI
 
+from fhirhub.auth.policy import Policies
+from fhirhub.auth.policy import load as load_policies
+from fhirhub.auth.preview import of_role
+from fhirhub.definitions.tables import load as load_definitions
 from fhirhub.exchange import Caller
 from fhirhub.keys import Keys
+from fhirhub.packaged import folder
 from fhirhub.pages import routes
 from fhirhub.settings import Settings
 from fhirhub.smart.context import Smart
 from fhirhub.smart.context import smart as put_together
-from fhirhub.smart.hooks import Event, Look, Permission
+from fhirhub.smart.hooks import Event, Look
 from fhirhub.smart.passwords import Passwords
 from fhirhub.smart.people import now
 from fhirhub.smart.storage import grants
@@ -99,10 +105,6 @@ async def trail(conditions: Mapping[str, str], cursor: str) -> tuple[Sequence[Ev
     return ([] if conditions["user"] == "nobody" else rows), "" if cursor else "older"
 
 
-def preview(role: str) -> Sequence[Permission]:
-    return [] if role == "admin" else [Permission("Patient", "read, search", "", "photo", f"roles.{role}")]
-
-
 class Patients:
     """Patients as the record gives them to pages."""
 
@@ -119,12 +121,18 @@ class Patients:
         return next((one for one in self._all if one.id == id), None)
 
 
+@cache
+def policies() -> Policies:
+    """The policies that come with the program."""
+    return load_policies(folder("capability") / "policies", load_definitions().resource_types)
+
+
 @asynccontextmanager
 async def opened(dsn: str) -> AsyncIterator[Site]:
     """A site on the database at ``dsn``."""
     lane, clock, settings = Lane(dsn, 4), Clock(), Settings(database_url=dsn)
     hooks = {
-        "patients": Patients("Ada Abbott", "Ben Becker"), "looked_at": looked_at, "preview": preview, "trail": trail
+        "patients": Patients("Ada Abbott", "Ben Becker"), "looked_at": looked_at, "preview": partial(of_role, policies()), "trail": trail
     }  # fmt: skip
     smart = put_together(settings, lane, Keys(bytes(32)), clock, hooks)
     smart.people = replace(smart.people, passwords=Passwords(time_cost=1, memory_cost=64))

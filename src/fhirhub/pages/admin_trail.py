@@ -15,6 +15,8 @@ ROLES_PAGE = "/admin/roles"
 AUDIT = "/admin/audit"
 FIELDS = {"user": "User", "patient": "Patient id", "since": "From", "until": "Until"}
 LONGEST = 100
+WORDS = {"c": "add", "r": "read", "u": "change", "d": "delete", "s": "search"}
+"""What the letters of scopes and policies mean."""
 
 
 def router(smart: Smart) -> APIRouter:
@@ -27,9 +29,9 @@ def router(smart: Smart) -> APIRouter:
         role = request.query_params.get("role", ROLES[1])
         if role not in ROLES:
             raise Refused(404, "There is no such role", f"The roles are {', '.join(ROLES)}.", session)
-        permissions = smart.preview(role) if smart.preview is not None else ()
+        shown = smart.preview(role) if smart.preview is not None else None
         return page(
-            smart, request, "admin-roles.html", session, role=role, roles=ROLES, permissions=permissions
+            smart, request, "admin-roles.html", session, role=role, roles=ROLES, shown=shown, words=WORDS
         )
 
     @made.get(AUDIT)

@@ -21,6 +21,7 @@ from fhirhub.smart.storage.sessions import Session
 
 _CHOICE = re.compile(r"([A-Za-z0-9.-]{1,64})\.([0-9a-f]{64})")
 SHOWN = 20
+LONGEST = 100
 
 
 def router(smart: Smart) -> APIRouter:
@@ -30,12 +31,15 @@ def router(smart: Smart) -> APIRouter:
     @made.get(PICKER)
     async def show(request: Request) -> Response:
         row, session = await _at(smart, request, request.query_params.get("request", ""))
-        return await _page(smart, request, row, session, request.query_params.get("find", "")[:100])
+        return await _page(smart, request, row, session, "")
 
     @made.post(PICKER)
     async def choose(request: Request) -> Response:
         form = await read(smart, request)
         row, session = await _at(smart, request, form.one("request"))
+        if form.every("find", LONGEST):
+            # By a form, not by a link: names of patients do not belong into addresses, which are logged and kept.
+            return await _page(smart, request, row, session, form.one("find", LONGEST).strip())
         found = _CHOICE.fullmatch(form.one("patient"))
         if found is None or not hmac.compare_digest(_seal(smart, row, session, found[1]), found[2]):
             raise Refused(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from fhirhub.auth import preview
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -34,22 +36,7 @@ class Event:
     """X-Request-Id."""
 
 
-@dataclass(frozen=True, slots=True)
-class Permission:
-    """What a role may do with the resources of a type."""
-
-    type: str
-    may: str
-    """In words: ``read, search, update``."""
-    only: str
-    """Criteria of the resources; '' for all."""
-    hidden: str
-    """Elements that are left out."""
-    why: str
-    """The rule it comes from."""
-
-
 SearchTrail = Callable[[Mapping[str, str], str], Awaitable[tuple[Sequence[Event], str]]]
 """``(conditions, cursor or '')`` -> events and the next cursor; conditions: ``user``, ``patient``, ``since``, ``until``."""
-Preview = Callable[[str], Sequence[Permission]]
-"""What a role may see and do."""
+Preview = Callable[[str], preview.Preview]
+"""What a role may see and do; KeyError for no such role."""
