@@ -25,6 +25,8 @@ COMMANDS = {
     "import": ("fhirhub.cli.import_", "Load Bundles, NDJSON, gz, zip and folders into the store."),
     "db": ("fhirhub.cli.db", "Migrate, check and reindex the store."),
     "users": ("fhirhub.cli.users", "Add, list, deactivate people, and reset their passwords."),
+    "clients": ("fhirhub.cli.clients", "Register, list and deactivate apps and systems."),
+    "keys": ("fhirhub.cli.keys", "List and renew the keys that sign who signed in."),
     "launch": ("fhirhub.cli.launch", "Print the URL that starts an app on a patient."),
     "audit": ("fhirhub.cli.audit", "Search, verify and export the audit trail."),
     "explain": ("fhirhub.cli.explain", "Show how a search runs, and what would help it."),

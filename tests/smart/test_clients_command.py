@@ -1,0 +1,94 @@
+"""``fhirhub clients`` and ``fhirhub keys`` on a real Postgres: what they do, say, and put on record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fhirhub.cli.root import run
+from support.smart import REDIRECT, Signer
+
+Run = Callable[..., tuple[int, Any]]
+
+
+@pytest.fixture
+def command(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    for name, value in (("DATABASE_URL", dsn), ("DATA_DIR", str(tmp_path)), ("LOG_LEVEL", "error")):
+        monkeypatch.setenv(f"FHIRHUB_{name}", value)
+
+    def call(*arguments: str) -> tuple[int, Any]:
+        code = run([*arguments, "--json"])
+        return code, json.loads(capsys.readouterr().out)
+
+    return call
+
+
+APP = ("--kind", "symmetric", "--redirect-uri", REDIRECT, "--scope", "patient/*.rs openid")
+
+
+def test_the_life_of_an_app(command: Run) -> None:
+    code, made = command("clients", "add", "Weight Watch", *APP, "--launch-url", "https://app.example/launch")
+    assert code == 0 and len(made["client_secret"]) >= 43
+    id = made["client_id"]
+    _, listed = command("clients", "list")
+    assert [one["client_id"] for one in listed] == [id] and "client_secret" not in listed[0]
+    assert listed[0]["redirect_uris"] == [REDIRECT] and listed[0]["scope"] == "patient/*.rs openid"
+    code, rotated = command("clients", "rotate", id)
+    assert code == 0 and rotated["client_secret"] != made["client_secret"]
+    assert command("clients", "deactivate", id) == (
+        0,
+        {"client_id": id, "deactivated": True, "cut": {"grants": 0, "tokens": 0}},
+    )
+    assert command("clients", "deactivate", id)[1]["deactivated"] is False
+    assert command("clients", "rotate", id)[0] == 1
+
+
+def test_a_system_by_its_keys(command: Run, tmp_path: Path) -> None:
+    signer, file = Signer(), tmp_path / "jwks.json"
+    file.write_text(json.dumps(signer.jwks))
+    code, made = command(
+        "clients", "add", "Lab", "--kind", "backend", "--jwks", str(file), "--scope", "system/*.rs"
+    )
+    assert code == 0 and made["jwks"] == signer.jwks and "client_secret" not in made
+    url = "https://lab.example/jwks.json"
+    code, made = command(
+        "clients", "add", "X", "--kind", "backend", "--jwks-url", url, "--scope", "system/*.rs"
+    )
+    assert code == 0 and made["jwks_url"] == url
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("add", "X"), "--kind"),
+        (("add", "X", "--kind", "public", "--scope", "openid"), "redirect"),
+        (("add", "X", "--kind", "odd", "--scope", "openid"), "none of"),
+        (("add", "X", *APP[:-1], "patient/*.dus"), "no scope"),
+        (("add", "X", "--kind", "backend", "--scope", "system/*.rs", "--jwks", "/nowhere"), "/nowhere"),
+        (("add", "X", "--kind", "backend", "--scope", "system/*.rs", "--jwks", __file__), "cannot be used"),
+    ],
+)
+def test_used_wrongly(command: Run, arguments: tuple[str, ...], told: str) -> None:
+    code, said = command("clients", *arguments)
+    assert code == 2 and told in said["error"]
+
+
+def test_a_client_that_is_not_there(command: Run) -> None:
+    for verb in ("deactivate", "rotate"):
+        code, said = command("clients", verb, "nobody")
+        assert code == 1 and "no client 'nobody'" in said["error"]
+
+
+def test_signing_keys_are_renewed(command: Run) -> None:
+    assert command("keys", "list") == (0, [])
+    first = command("keys", "rotate")[1]["kid"]
+    second = command("keys", "rotate")[1]["kid"]
+    _, listed = command("keys", "list")
+    assert [one["kid"] for one in listed] == [second, first]
+    assert [one["retired"] is None for one in listed] == [True, False]
