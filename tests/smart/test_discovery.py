@@ -33,6 +33,11 @@ async def test_row_1_json_whatever_is_accepted(rig: Rig) -> None:
             assert answer.headers["content-type"].startswith("application/json")
             # Row 31: any origin may read it.
             assert answer.headers["access-control-allow-origin"] == "*"
+        asking = {"origin": "https://far.example", "access-control-request-method": "GET"}
+        for path in (WELL_KNOWN, "/.well-known/openid-configuration", "/branding.json", "/smart-style.json"):
+            first = await browser.options(path, headers=asking | {"access-control-request-headers": "x-app"})
+            assert first.status_code == 204 and first.headers["access-control-allow-origin"] == "*"
+            assert first.headers["access-control-allow-headers"] == "*"
 
 
 async def test_rows_2_and_3_fields(rig: Rig) -> None:

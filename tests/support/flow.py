@@ -56,7 +56,7 @@ class Browser(httpx.AsyncClient):
         pairs = [(key, one) for key, values in fields.items() for one in values]
         return await self.post(
             form.action,
-            content=urlencode([*pairs, (name, value)]),
+            content=urlencode([*pairs, (name, value)] if name else pairs),
             headers={"content-type": "application/x-www-form-urlencoded"},
         )
 

@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from fhirhub.settings import Settings
 from fhirhub.smart.context import Smart
-from fhirhub.smart.web import ANYONE, fhir_base, origin_of
+from fhirhub.smart.web import ANYONE, fhir_base, origin_of, publish
 
 _PROFILE = "http://hl7.org/fhir/smart-app-launch/StructureDefinition/"
 _EXTENSION = "http://hl7.org/fhir/StructureDefinition/"
@@ -116,7 +116,7 @@ def router(smart: Smart) -> APIRouter:
             return Response(status_code=304, headers=headers)
         return Response(orjson.dumps(document), headers=headers, media_type="application/fhir+json")
 
-    routes.add_route("/branding.json", brands, ["GET"])
+    publish(routes, "/branding.json", brands)
     return routes
 
 

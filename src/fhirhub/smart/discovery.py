@@ -18,7 +18,7 @@ from fhirhub.settings import Settings
 from fhirhub.smart.brands import identifier
 from fhirhub.smart.categories import CATEGORIES
 from fhirhub.smart.context import Smart
-from fhirhub.smart.web import ANYONE, json_answer, origin_of
+from fhirhub.smart.web import ANYONE, json_answer, origin_of, publish
 
 EXAMPLE = "https://example.org"
 """Stands in the golden document where the server's own address goes."""
@@ -139,11 +139,11 @@ def router(smart: Smart) -> APIRouter:
     async def style(request: Request) -> Response:
         return json_answer(STYLE, headers=_DISCOVERY)
 
-    routes.add_route("/fhir/.well-known/smart-configuration", smart_configuration, ["GET"])
-    routes.add_route("/.well-known/openid-configuration", openid, ["GET"])
+    publish(routes, "/fhir/.well-known/smart-configuration", smart_configuration)
+    publish(routes, "/.well-known/openid-configuration", openid)
     # RFC 8414 §3: the same server under the name that plain OAuth clients look for.
-    routes.add_route("/.well-known/oauth-authorization-server", openid, ["GET"])
-    routes.add_route("/smart-style.json", style, ["GET"])
+    publish(routes, "/.well-known/oauth-authorization-server", openid)
+    publish(routes, "/smart-style.json", style)
     return routes
 
 
