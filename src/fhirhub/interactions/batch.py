@@ -13,9 +13,10 @@ from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.hub import Hub
 from fhirhub.interactions.bundles import bundle
 from fhirhub.interactions.entries import Answered, answered, failed, named, request_of
-from fhirhub.interactions.perform import perform
+from fhirhub.interactions.perform import is_recorded, perform
 from fhirhub.interactions.provenance import HEADER
 from fhirhub.resource.bundle import Entry, plan
+from fhirhub.store.audit.trail import Trail
 
 log = logging.getLogger("fhirhub.interactions")
 TOGETHER = 32
@@ -37,6 +38,8 @@ async def batch(
     answers: dict[int, Answered] = {
         number: failed(400, issues) for number, issues in planned.problems.items()
     }
+    problems = planned.problems
+    await _tell(hub, [(entry, problems[entry.index]) for entry in planned.entries if entry.index in problems])
     gate = asyncio.Semaphore(TOGETHER)
 
     async def one(entry: Entry) -> None:
@@ -58,11 +61,29 @@ async def _one(hub: Hub, whole: FhirRequest, entry: Entry) -> Answered:
         request = request_of(entry, whole)
         return answered(request, await perform(hub, request, entry.index))
     except FhirError as error:
+        if not is_recorded(error):
+            await _tell(hub, [(entry, error.issues)], error.status)
         return failed(error.status, named(error, entry.expression).issues)
     except Exception:  # noqa: BLE001  the other entries are done; theirs are answers the caller needs
         log.exception("entry %d of a batch failed", entry.index)
         text = "The server failed to handle this entry; the others are not concerned."
         return failed(500, [Issue("exception", text, entry.expression, severity="fatal")])
+
+
+async def _tell(hub: Hub, refused: Sequence[tuple[Entry, Sequence[Issue]]], status: int = 400) -> None:
+    """Put entries on record that did not come as far as their interaction."""
+    trail, audit = hub.store.trail, hub.store.audit
+    if trail is None or audit is None:
+        return
+    told = []
+    for entry, issues in refused:
+        name = f"${entry.operation}" if entry.operation else entry.interaction or "refused"
+        own = Trail(
+            trail.caller, name, entry.type, entry.id, query=entry.parameters, base=trail.base,
+            request=trail.request, entry=entry.index,
+        )  # fmt: skip
+        told.append(own.finished(status, issues[0].text))
+    await audit.record(told)
 
 
 def _united(first: Sequence[Issue], second: Sequence[Issue]) -> list[Issue]:
