@@ -28,7 +28,7 @@ from fhirhub.definitions.tables import Definitions
 from fhirhub.exchange import Caller
 from fhirhub.search.parse import SearchParser
 from fhirhub.search.registry import Registry
-from fhirhub.search.sight import REFER, Sight
+from fhirhub.search.sight import NAME, REFER, Sight
 
 KEPT = 4096
 """Accesses that are kept."""
@@ -104,7 +104,7 @@ class Authority:
         decision = Decision(grant, scopes, self.rules, withheld)
         types = self.definitions.resource_types
         sight = Sight(
-            within={letter: Reach(types, decision, letter) for letter in (*LETTERS, REFER)},
+            within={letter: Reach(types, decision, letter) for letter in (*LETTERS, REFER, NAME)},
             hidden=decision.hidden,
             writable=decision.writable,
             holder=_holder(grant, scopes),

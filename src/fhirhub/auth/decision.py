@@ -9,7 +9,7 @@ from fhirhub.auth.policy import Elements, Label, PolicyError, Role
 from fhirhub.auth.rules import Rules, patient_of, placeholders
 from fhirhub.auth.scope import Scope
 from fhirhub.search.predicate import Predicate
-from fhirhub.search.sight import NONE, REFER
+from fhirhub.search.sight import ALL, NAME, NONE, REFER
 
 _NOTHING = Role("nothing")
 """A policy without rules."""
@@ -61,16 +61,21 @@ class Decision:
 
     def of(self, letter: str, type: str) -> Predicate:
         """The condition on resources of ``type`` for the action ``letter``; NONE where nothing allows it."""
-        granted = self._granted(letter, type)
-        if granted == NONE:
+        if letter == NAME:
+            return ALL if self._allowed("u", type) == ALL else NONE
+        allowed = self._allowed(letter, type)
+        if allowed == NONE:
             return NONE
-        rules = self._rules
-        parts = [granted]
-        parts += [rules.of_role(role, letter, type, self._own, self._filled) for role in self._roles]
-        if letter != "c":
-            # To label what one hands in is everybody's right; to see it afterwards is not.
-            parts.append(rules.of_labels(self._labels, type))
-        parts.append(self._withheld.outside(letter, type))
+        # To label what one hands in is everybody's right; to see it afterwards is not.
+        labels = ALL if letter == "c" else self._rules.of_labels(self._labels, type)
+        return every((allowed, labels, self._withheld.outside(letter, type)))
+
+    def _allowed(self, letter: str, type: str) -> Predicate:
+        """What scopes and policies allow, whatever labels and consents say."""
+        parts = [self._granted(letter, type)]
+        if parts[0] != NONE:
+            own, filled = self._own, self._filled
+            parts += [self._rules.of_role(role, letter, type, own, filled) for role in self._roles]
         return every(parts)
 
     def _granted(self, letter: str, type: str) -> Predicate:

@@ -23,6 +23,7 @@ RESOLVED = ("Device", "Patient", "Practitioner", "RelatedPerson")
 """Kinds of actors of which it is known whether a caller is one."""
 AFFILIATIONS = ("Organization", "PractitionerRole")
 """Kinds of actors that somebody can be known to belong to."""
+CONSENT = "Consent"
 CODED = frozenset({"CodeableConcept", "Coding"})
 
 
@@ -127,7 +128,14 @@ class Meaning:
         self._coded: dict[str, tuple[str, ...]] = {}
 
     def denied(self, provision: Provision, type: str, patients: tuple[str, ...]) -> Predicate:
-        """What of the ``patients``' data of ``type`` is withheld."""
+        """What of the ``patients``' data of ``type`` is withheld.
+
+        Not the consents, unless the provision names them: else nobody whom one concerns could withdraw it.
+        """
+        condition = provision.condition
+        named = condition.types or [kind for kind, _ in condition.instances or ()]
+        if type == CONSENT and CONSENT not in named:
+            return NONE
         return every((self._membership.about(type, patients), self._data(provision, type)))
 
     def _data(self, provision: Provision, type: str) -> Predicate:

@@ -22,6 +22,10 @@ ACTIONS = ("c", "r", "u", "d", "s")
 """As in SMART scopes: create; read, vread and history of one; update and patch; delete; search and history of many."""
 REFER = "x"
 """Beside them in ``within``: what a written resource may refer to. Whatever may be read or searched may be, too."""
+NAME = "n"
+"""Beside them, too: ALL for types whose ids the caller may choose, by an update of what is not there. Who sees the
+resources of some patients only may not: it would tell which ids are taken. Whom nothing but labels and consents keep
+from some resources may; that an id is taken is all they learn."""
 
 
 @dataclass(frozen=True, eq=False)

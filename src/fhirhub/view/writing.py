@@ -10,7 +10,7 @@ from fhirhub.errors import Forbidden, Issue
 from fhirhub.resource import json
 from fhirhub.search.match import Subject
 from fhirhub.search.predicate import Predicate
-from fhirhub.search.sight import ALL
+from fhirhub.search.sight import ALL, NAME
 from fhirhub.store.records import Change, Dangling, Stored, missing, missing_reference
 from fhirhub.view.images import completed, fits, spellings
 
@@ -56,8 +56,8 @@ class WriteRules:
         action, type = ACTIONS[change.method], change.type
         self._access.require(action, type)
         within = self._sight.of(action, type)
-        absent = change.base is None or change.base.deleted or not change.base.version
-        if absent and action != "c" and within != ALL:
+        absent = _is_absent(change)
+        if absent and action != "c" and within != ALL and self._sight.of(NAME, type) != ALL:
             # Whoever sees only a part may not choose ids: what is hidden and what is absent would be told apart.
             raise missing(type, change.id)
         if change.document is None:
@@ -92,7 +92,8 @@ class WriteRules:
         wanted: dict[tuple[str, str], list[Change]] = {}
         for change in changes:
             action = ACTIONS[change.method]
-            if action != "c" and self._sight.of(action, change.type) != ALL:
+            # What was absent when this was prepared was not seen; should it be there, the store finds it stale.
+            if action != "c" and not _is_absent(change) and self._sight.of(action, change.type) != ALL:
                 wanted.setdefault((action, change.type), []).append(change)
         for (action, type), some in wanted.items():
             found = await self._find(self._sight.of(action, type), type, [each.id for each in some])
@@ -123,3 +124,8 @@ class WriteRules:
             problems += [missing_reference(type, id, at) for id, at in labels.items() if id not in found]
         if problems:
             raise Dangling(problems)
+
+
+def _is_absent(change: Change) -> bool:
+    """Whether there was nothing for ``change`` to replace, as far as its maker saw."""
+    return change.base is None or change.base.deleted or not change.base.version

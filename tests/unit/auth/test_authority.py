@@ -9,7 +9,7 @@ import pytest
 
 from fhirhub.auth.authority import Authority
 from fhirhub.errors import Forbidden
-from fhirhub.search.sight import ALL, NONE
+from fhirhub.search.sight import ALL, NAME, NONE
 from searching import NOW, definitions, parser, registry
 from support.access import authority, decided, grant, letters, observation, patient, policies, reaches
 
@@ -138,6 +138,20 @@ def test_what_may_be_referred_to() -> None:
         decided(grant("patient/Observation.c", **ANA)), "x", {"resourceType": "Patient", "id": "bob"}
     )
     assert decided(grant("patient/Observation.rs", **ANA)).sight.knows("Encounter") == NONE
+
+
+def test_who_may_choose_ids() -> None:
+    def chosen(scopes: str, type: str = "Observation", **who: Any) -> bool:
+        return decided(grant(scopes, **who)).sight.of(NAME, type) == ALL
+
+    assert chosen("user/*.cruds", **DOC)
+    assert chosen("system/Observation.cu", kind="system")
+    assert not chosen("user/*.rs", **DOC)
+    assert not chosen("user/*.cruds", type="Claim", **DOC)
+    assert not chosen("user/Observation.cruds?status=final", **DOC)
+    assert not chosen("patient/*.cruds", **DOC, patient="ana")
+    assert not chosen("user/*.cruds", **ANA)
+    assert not chosen("system/*.cruds", kind="system", client_policy=LAB)
 
 
 # -- labels --------------------------------------------------------------------------------------------------------

@@ -203,6 +203,14 @@ def test_an_exception_deeper_than_is_followed_permits_nothing() -> None:
     assert hidden(DOC, provision(provision=[body])) == EVERYTHING
 
 
+def test_consents_themselves_are_withheld_only_when_named() -> None:
+    own = {"resourceType": "Consent", "id": "c", "patient": patient("ana")}
+    assert letters(decided(DOC, [provision()]), own) == "crus"
+    assert letters(decided(DOC, [provision(**{"class": [{"code": "Consent"}]})]), own) == "c"
+    one = {"meaning": "instance", "reference": {"reference": "Consent/c"}}
+    assert letters(decided(DOC, [provision(data=[one])]), own) == "c"
+
+
 OPT_OUT = {"policyRule": {"coding": [{"code": "OPTOUT"}]}}
 
 

@@ -1,0 +1,197 @@
+"""Access from the front door: tokens on a real store, what they reach, and how a consent takes it away."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from conftest import BASE
+from fhirhub.app import create_app
+from fhirhub.settings import Settings
+from support.access import observation, patient
+from support.lifespan import running
+from support.smart import bearer, issue
+
+V3 = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
+Document = dict[str, Any]
+
+
+@dataclass
+class Door:
+    """A server with a gate, and tokens by name."""
+
+    client: httpx.AsyncClient
+    dsn: str
+    token: str = ""
+
+    def by(self, token: str) -> Door:
+        """The same door for somebody else."""
+        return replace(self, token=token)
+
+    async def call(self, method: str, path: str, body: Document | None = None) -> httpx.Response:
+        return await self.client.request(method, path, json=body, headers=bearer(self.token))
+
+    async def put(self, document: Document) -> httpx.Response:
+        return await self.call("PUT", f"/{document['resourceType']}/{document['id']}", document)
+
+    async def sees(self, path: str) -> bool:
+        """Whether a read finds it; a search by id says the same."""
+        answer = await self.call("GET", path)
+        type, _, id = path.strip("/").partition("/")
+        found = (await self.call("GET", f"/{type}?_id={id}&_total=accurate")).json()
+        assert answer.status_code in (200, 404), answer.text
+        assert found["total"] == (1 if answer.status_code == 200 else 0)
+        return answer.status_code == 200
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def door(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door]:
+    guarded = replace(settings, no_auth=False, data_dir=tmp_path_factory.mktemp("keys"))
+    async with running(create_app(guarded)) as app:
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url=BASE, timeout=30) as client:
+            assert guarded.database_url
+            made = Door(client, guarded.database_url)
+            root = made.by(await issue(made.dsn, "system/*.cruds", policy={"labels": ["*"]}))
+            for document in (
+                {"resourceType": "Patient", "id": "ana", "name": [{"family": "Ana"}], "gender": "female"},
+                {"resourceType": "Patient", "id": "bob"},
+                {"resourceType": "Organization", "id": "lab", "name": "The lab"},
+                {"resourceType": "Practitioner", "id": "doc"},
+                {"resourceType": "Practitioner", "id": "other"},
+                observation("ana", id="plain"),
+                observation("ana", id="very", meta={"security": [{"system": V3, "code": "V"}]}),
+                observation("bob", id="bobs"),
+                {
+                    "resourceType": "Condition",
+                    "id": "c",
+                    "subject": patient("ana"),
+                    "note": [{"text": "private"}],
+                },
+            ):
+                answer = await root.put(document)
+                assert answer.status_code == 201, answer.text
+            made.token = root.token
+            yield made
+
+
+@pytest.fixture
+def token(door: Door) -> Callable[..., Awaitable[Door]]:
+    """A door for a caller: scopes, and what :func:`support.smart.issue` takes."""
+
+    async def make(scopes: str = "user/*.cruds", **more: Any) -> Door:
+        return door.by(await issue(door.dsn, scopes, **more))
+
+    return make
+
+
+Token = Callable[..., Awaitable[Door]]
+
+
+async def test_a_patient_sees_the_own_record_and_may_add_to_it(token: Token) -> None:
+    ana = await token("patient/*.cruds", role="patient", patient="ana", fhir_user="Patient/ana")
+    assert await ana.sees("/Observation/plain")
+    assert await ana.sees("/Observation/very")
+    assert not await ana.sees("/Observation/bobs")
+    assert not await ana.sees("/Patient/bob")
+    assert await ana.sees("/Practitioner/doc")
+    created = await ana.call("POST", "/Observation", observation("ana", performer=[patient("ana")]))
+    assert created.status_code == 201, created.text
+    assert (await ana.call("POST", "/Observation", observation("bob"))).status_code == 403
+    changed = await ana.put(observation("ana", id="plain", note=[{"text": "not so"}]))
+    assert changed.status_code in (403, 404)
+    chosen = await ana.put(observation("ana", id="chosen", performer=[patient("ana")]))
+    assert chosen.status_code == 404, chosen.text
+    refused = await ana.call("DELETE", "/Observation/plain")
+    assert refused.status_code == 403
+    mine = (await ana.call("GET", "/Patient/ana")).json()
+    reached = await ana.put({**mine, "telecom": [{"system": "phone", "value": "1"}]})
+    assert reached.status_code == 200, reached.text
+    assert (await ana.put({**reached.json(), "gender": "male"})).status_code == 403
+
+
+async def test_roles_and_hidden_elements(token: Token) -> None:
+    biller = await token(role="biller", fhir_user="Practitioner/other")
+    condition = (await biller.call("GET", "/Condition/c")).json()
+    assert "note" not in condition
+    refused = await biller.call("GET", "/Observation/plain")
+    assert refused.status_code == 403
+    assert "the role biller" in refused.text
+    doc = await token(fhir_user="Practitioner/doc")
+    assert (await doc.call("GET", "/Condition/c")).json()["note"]
+    narrow = await token("user/Patient.r", fhir_user="Practitioner/doc")
+    assert "user/Patient.s" in (await narrow.call("GET", "/Patient?name=x")).text
+
+
+async def test_labels_open_by_breaking_the_glass(token: Token) -> None:
+    doc = await token(fhir_user="Practitioner/doc")
+    assert not await doc.sees("/Observation/very")
+    over = await doc.put(observation("bob", id="very"))
+    assert over.status_code in (404, 409, 412), over.text
+    emergency = await token(fhir_user="Practitioner/doc", reason="unconscious in the emergency room")
+    assert await emergency.sees("/Observation/very")
+    other = await token(role="biller", fhir_user="Practitioner/other", reason="curious about it all")
+    assert (await other.call("GET", "/Observation/very")).status_code == 403
+
+
+def _consent(id: str, **provision: Any) -> Document:
+    return {
+        "resourceType": "Consent",
+        "id": id,
+        "status": "active",
+        "scope": {"coding": [{"code": "patient-privacy"}]},
+        "category": [{"coding": [{"system": "http://loinc.org", "code": "59284-0"}]}],
+        "patient": patient("ana"),
+        "policyRule": {"coding": [{"code": "OPTIN"}]},
+        "provision": {"type": "deny", **provision},
+    }
+
+
+def _actor(reference: str) -> Document:
+    return {"role": {"text": "recipient"}, "reference": {"reference": reference}}
+
+
+async def test_a_consent_acts_on_the_next_request(door: Door, token: Token) -> None:
+    doc = await token(fhir_user="Practitioner/doc")
+    other = await token(fhir_user="Practitioner/other")
+    ana = await token("patient/*.rs", role="patient", patient="ana", fhir_user="Patient/ana")
+    assert await other.sees("/Observation/plain")
+    stored = await doc.put(_consent("not-other", actor=[_actor("Practitioner/other")]))
+    assert stored.status_code == 201, stored.text
+    assert not await other.sees("/Observation/plain")
+    assert not await other.sees("/Patient/ana")
+    assert await other.sees("/Observation/bobs")
+    assert await doc.sees("/Observation/plain")
+    assert await ana.sees("/Observation/plain")
+    withdrawn = await door.put(
+        _consent("not-other", actor=[_actor("Practitioner/other")]) | {"status": "inactive"}
+    )
+    assert withdrawn.status_code == 200, withdrawn.text
+    assert await other.sees("/Observation/plain")
+
+
+async def test_a_consent_against_an_organization_is_for_those_who_work_there(
+    door: Door, token: Token
+) -> None:
+    doc = await token(fhir_user="Practitioner/doc")
+    assert (await door.put(_consent("not-lab", actor=[_actor("Organization/lab")]))).status_code == 201
+    assert await doc.sees("/Observation/plain")
+    role = {"resourceType": "PractitionerRole", "id": "r", "practitioner": {"reference": "Practitioner/doc"},
+            "organization": {"reference": "Organization/lab"}}  # fmt: skip
+    assert (await door.put(role)).status_code == 201
+    assert not await doc.sees("/Observation/plain")
+    assert (await door.put({**role, "active": False})).status_code == 200
+    assert await doc.sees("/Observation/plain")
+    lab = await token("system/*.rs", policy={"organization": "Organization/lab"})
+    elsewhere = await token("system/*.rs", policy={"organization": "Organization/elsewhere"})
+    unknown = await token("system/*.rs")
+    assert not await lab.sees("/Observation/plain")
+    assert await elsewhere.sees("/Observation/plain")
+    assert not await unknown.sees("/Observation/plain")
+    assert (await door.call("DELETE", "/Consent/not-lab")).status_code in (200, 204)
+    assert await lab.sees("/Observation/plain")
