@@ -16,6 +16,7 @@ from fhirhub.packaged import folder
 from fhirhub.settings import Settings
 from fhirhub.smart.bearer import Bearer
 from fhirhub.smart.context import open_smart
+from fhirhub.smart.trusted import trusted
 from fhirhub.store.store import Store
 
 
@@ -45,7 +46,9 @@ async def guarded(
     }
     smart = await open_smart(settings, hooks=hooks)
     try:
-        dispatcher.gate = Bearer(smart.lane, authority, clock, idle=settings.session_idle, issuer=issuer)
+        dispatcher.gate = Bearer(
+            smart.lane, authority, clock, idle=settings.session_idle, issuer=issuer, foreign=trusted(smart)
+        )
         shell.smart = smart
         yield
     finally:

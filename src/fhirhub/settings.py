@@ -76,6 +76,12 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _issuer(text: str) -> str:
+    """An address that is compared as it is: some issuers end in a slash."""
+    _url(text)
+    return text
+
+
 def _dsn(text: str) -> str:
     if not text.startswith(("postgresql://", "postgres://")):
         raise ValueError("postgresql://user:password@host:port/database")
@@ -148,7 +154,7 @@ class Settings:
         8_640_000.0, _seconds, "Seconds that offline access lasts without being used; each use begins them anew."
     )
     trusted_issuer: str | None = _var(
-        None, _url, "An OpenID provider whose access tokens (JWTs) are accepted beside this server's own."
+        None, _issuer, "An OpenID provider whose access tokens (JWTs) are accepted beside this server's own."
     )
     trusted_audience: str | None = _var(
         None, str, "What such a token must have in aud; else the FHIR base of FHIRHUB_BASE_URL."

@@ -201,10 +201,12 @@ class Lookups:
     async def _fly(self, batch: list[tuple[bytes, asyncio.Future[Any]]]) -> None:
         try:
             now = self._clock()
-            rows = await tokens.look_up(self._lane, [handle for handle, _ in batch], now, now - self._idle)
-            for (_, future), row in zip(batch, rows, strict=True):
+            handles = list(dict.fromkeys(handle for handle, _ in batch))
+            rows = await tokens.look_up(self._lane, handles, now, now - self._idle)
+            found = dict(zip(handles, rows, strict=True))
+            for handle, future in batch:
                 if not future.done():
-                    future.set_result(row)
+                    future.set_result(found[handle])
         except BaseException as error:
             for _, future in batch:
                 if not future.done():
