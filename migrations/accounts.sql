@@ -52,9 +52,10 @@ comment on column session.reason is 'Why the glass was broken; grants given unti
 
 create table attempt (
     key text primary key,
-    failed integer not null,
+    failed double precision not null,
     last bigint not null,
     locked_until bigint not null default 0
 );
 create index attempt_last on attempt (last);
 comment on table attempt is 'Failed sign-ins by username (whether it exists or not) and by network address.';
+comment on column attempt.failed is 'How many; for addresses it drains away with time.';

@@ -142,7 +142,7 @@ async def test_an_unknown_user_costs_the_same_work(found: People, monkeypatch: p
 
 async def test_wrong_passwords_lock_a_name_longer_and_longer(found: People, clock: Clock) -> None:
     await _account(found, "locked")
-    free, first, longest = lockout.PER_NAME
+    free, first, longest, _ = lockout.PER_NAME
     for number in range(free):
         assert await _try(found, "locked", "wrong", f"198.51.100.{number}") == lockout.Verdict(
             None, tried=await found.accounts.by_name("locked")
@@ -187,6 +187,19 @@ async def test_an_address_that_tries_many_names_is_locked(found: People) -> None
     assert not any(waits)
     assert (await _try(found, "another", "wrong", "2001:db8::ffff:2")).wait > 0, "the /64 counts as one"
     assert (await _try(found, "another", "wrong", "2001:db8:0:1::1")).wait == 0
+
+
+async def test_slips_of_many_people_at_one_address_do_not_add_up(found: People, clock: Clock) -> None:
+    free, _, _, drain = lockout.PER_ADDRESS
+    for number in range(3 * free):
+        assert (await _try(found, f"slip-{number}", "wrong", "192.0.7.7")).wait == 0, number
+        clock.pass_(drain)
+    for number in range(free - 1):
+        assert (await _try(found, f"more-{number}", "wrong", "192.0.7.7")).wait == 0, number
+    await _account(found, "right")
+    assert (await _try(found, "right", GOOD, "192.0.7.7")).account is not None
+    await _try(found, "last", "wrong", "192.0.7.7")
+    assert (await _try(found, "over", "wrong", "192.0.7.7")).wait > 0
 
 
 async def test_a_code_is_good_once_and_near_its_time(found: People, clock: Clock) -> None:

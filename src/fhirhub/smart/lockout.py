@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from fhirhub.smart.passwords import Passwords
 from fhirhub.smart.storage.accounts import Account, Accounts, normalised
-from fhirhub.smart.storage.sessions import Sessions, hashed
+from fhirhub.smart.storage.sessions import Limit, Sessions, hashed
 from fhirhub.smart.totp import Totp
 
-PER_NAME = (5, 30, 900)
-"""Free attempts, seconds of the first wait, of the longest one; each further failure doubles it."""
-PER_ADDRESS = (30, 30, 900)
-PER_CODE = (5, 30, 3600)
+PER_NAME = Limit(5, 30, 900)
+PER_ADDRESS = Limit(30, 30, 900, drain=60)
+"""Many people may share an address, and their slips must not add up over a day."""
+PER_CODE = Limit(5, 30, 3600)
 
 
 @dataclass(frozen=True, slots=True)

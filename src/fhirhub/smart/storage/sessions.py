@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fhirhub.smart.storage.accounts import Account
 from fhirhub.store.engine import Lane
@@ -25,16 +26,29 @@ _CURRENT = (
     " from session s join account a on a.id = s.account"
     " where s.cookie = $1 and s.ends > $2 and s.seen > $3 and a.active"
 )
-_CHARGE = """
+_LEVEL = "case when t.last < $2 - $6 then 1 else greatest(t.failed - coalesce(($2 - t.last) / $7::float8, 0), 0) + 1 end"
+_CHARGE = f"""
 insert into attempt as t (key, failed, last) values ($1, 1, $2)
 on conflict (key) do update set
-    failed = case when t.last < $2 - $6 then 1 else t.failed + 1 end,
+    failed = {_LEVEL},
     last = $2,
-    locked_until = case when t.last >= $2 - $6 and t.failed + 1 >= $3
-        then $2 + least($4 * power(2, least(t.failed + 1 - $3, 30))::bigint, $5) else 0 end
+    locked_until = case when {_LEVEL} >= $3
+        then $2 + least($4 * power(2, least(floor({_LEVEL}) - $3, 30))::bigint, $5) else 0 end
 where t.locked_until <= $2
 returning failed
 """
+
+
+class Limit(NamedTuple):
+    """How many failures are borne with; all times are seconds."""
+
+    free: int
+    """Failures without a wait."""
+    first: int
+    """The wait after these; it doubles with each further failure."""
+    longest: int
+    drain: int = 0
+    """In this time one failure is forgotten; 0: none is, until a day has passed without another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +138,19 @@ class Sessions:
         )
         return until
 
-    async def charge(self, keys: dict[str, tuple[int, int, int]]) -> int:
+    async def charge(self, keys: Mapping[str, Limit | tuple[int, int, int]]) -> int:
         """Count a failed attempt for every key *before* it is tried; seconds to wait when one is locked, else 0.
 
-        ``keys``: key -> (attempts that are free, seconds of the first lock, seconds of the longest). Counting first
-        means that any number of parallel attempts get no further than as many one after the other.
+        Counting first means that any number of parallel attempts get no further than as many one after the other.
         """
         now = self._clock()
         async with self._lane.use() as connection, connection.raw.transaction():
-            for key, (free, first, longest) in keys.items():
-                done = await connection.fetch(_CHARGE, key, now, free, first * SECOND, longest * SECOND, KEPT)
+            for key, given in keys.items():
+                limit = Limit(*given)
+                done = await connection.fetch(
+                    _CHARGE, key, now, float(limit.free), limit.first * SECOND, limit.longest * SECOND, KEPT,
+                    float(limit.drain * SECOND) if limit.drain else None,
+                )  # fmt: skip
                 if not done:
                     locked = await connection.fetch("select locked_until from attempt where key = $1", key)
                     return max(1, -(-(locked[0]["locked_until"] - now) // SECOND)) if locked else 1
