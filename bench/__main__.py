@@ -18,6 +18,7 @@ from bench.scenarios import FULL, Figures, Scale
 from bench.scenarios.counting import million
 from bench.scenarios.crud import crud_hs, crud_mh
 from bench.scenarios.growth import growth
+from bench.scenarios.guarded import guarded
 from bench.scenarios.importing import tx_import
 from bench.scenarios.process import memory, start
 from bench.scenarios.reading import history_depth, read
@@ -38,6 +39,7 @@ SCENARIOS = {
     "search-hs": search_hs,
     "search-mh": search_mh,
     "search-x": search_x,
+    "guarded": guarded,
     "reindex": reindex,
     "million": million,
     "start": start,

@@ -112,10 +112,16 @@ class Lab:
 
     @contextmanager
     def fhirhub(
-        self, dsn: str | None, *, workers: int = 0, http_server: str = "", home: Path | None = None
+        self,
+        dsn: str | None,
+        *,
+        workers: int = 0,
+        http_server: str = "",
+        home: Path | None = None,
+        auth: bool = False,
     ) -> Iterator[Server]:
-        """``fhirhub serve`` on the database ``dsn`` (None: the embedded store in ``home``)."""
-        process, port = self.spawn(dsn, workers=workers, http_server=http_server, home=home)
+        """``fhirhub serve`` on the database ``dsn`` (None: the embedded store in ``home``), open unless ``auth``."""
+        process, port = self.spawn(dsn, workers=workers, http_server=http_server, home=home, auth=auth)
         try:
             server = Server(port, [process], self.postgres.pid)
             # It is ready when its first worker is: the others must have their share of the connections, too.
@@ -132,10 +138,12 @@ class Lab:
         http_server: str = "",
         home: Path | None = None,
         port: int = 0,
+        auth: bool = False,
     ) -> tuple[subprocess.Popen[str], int]:
         """Start ``fhirhub serve`` and wait until it says that it is ready; the process and its port."""
         environment = self.environment(dsn, home) | {"FHIRHUB_HTTP_SERVER": http_server or self.http_server}
-        command = [sys.executable, "-m", "fhirhub", "serve", "--no-auth", "--json", "--port", str(port)]
+        command = [sys.executable, "-m", "fhirhub", "serve", "--json", "--port", str(port)]
+        command += [] if auth else ["--no-auth"]
         process = subprocess.Popen(
             [*command, "--workers", str(workers or self.workers)],
             stdin=subprocess.DEVNULL,

@@ -239,9 +239,11 @@ def drive(port: int, users: Iterable[User], *, warm: float = 0.0, seconds: float
     return uvloop.run(_drive(port, list(users), warm, seconds))
 
 
-def get(path: str) -> bytes:
+def get(path: str, *headers: str) -> bytes:
     """The request for ``path`` below the FHIR base."""
-    return f"GET /fhir/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/fhir+json\r\n\r\n".encode()
+    extra = "".join(f"{header}\r\n" for header in headers)
+    accept = f"Accept: application/fhir+json\r\n{extra}"
+    return f"GET /fhir/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{accept}\r\n".encode()
 
 
 def send(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
@@ -15,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 from bench import gate, plain  # noqa: E402
 from bench.clinic import Clinic, bundle  # noqa: E402
 from bench.exact import Script, literal  # noqa: E402
+from bench.load import Answer  # noqa: E402
 from bench.shapes import SETS, Draw  # noqa: E402
 
 from fhirhub.definitions.tables import load  # noqa: E402
@@ -82,6 +85,31 @@ def test_what_must_be_found(clinic: Clinic, path: str, found: int) -> None:
     question = gate.Question("x", path)
     gate.answer_all(clinic, [question])
     assert len(question.expected) == found
+
+
+def told(clinic: Clinic, found: list[dict[str, Any]], total: int) -> dict[str, str]:
+    """What the gate says of an answer to ``Condition?patient=n1-0&_count=2``."""
+    question = gate.Question("conditions", "Condition?patient=n1-0&_count=2")
+    gate.answer_all(clinic, [question])
+    wrong: dict[str, str] = {}
+    asking = gate._checker(clinic, [question], wrong)
+    next(asking)
+    entries = [{"resource": each, "search": {"mode": "match"}} for each in found]
+    with suppress(StopIteration):
+        asking.send(Answer(200, b"", json.dumps({"total": total}).encode()))
+        asking.send(Answer(200, b"", json.dumps({"entry": entries}).encode()))
+    return wrong
+
+
+def test_the_gate_lets_nothing_wrong_pass(clinic: Clinic) -> None:
+    own = [each for each in clinic.documents(1) if each["resourceType"] == "Condition"]
+    other = next(each for each in clinic.documents(2) if each["resourceType"] == "Condition")
+    assert told(clinic, own[:2], 4) == {}
+    assert "3 hits instead of 4" in told(clinic, own[:2], 3)["conditions"]
+    assert "1 on the first page" in told(clinic, own[:1], 4)["conditions"]
+    assert "2 on the first page" in told(clinic, [own[0], own[0]], 4)["conditions"]
+    assert "must not be found" in told(clinic, [own[0], other], 4)["conditions"]
+    assert "body" in told(clinic, [own[0], {**own[1], "recordedDate": "1999"}], 4)["conditions"]
 
 
 def test_a_search_becomes_a_script() -> None:
