@@ -7,7 +7,7 @@ record.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fhirhub.auth.authority import Authority
@@ -16,9 +16,13 @@ from fhirhub.auth.scope import parse_all
 from fhirhub.errors import FhirError
 from fhirhub.exchange import Caller, FhirRequest, Origin
 from fhirhub.hub import Hub
+from fhirhub.interactions.audit_criteria import asked
 from fhirhub.interactions.perform import perform
 from fhirhub.resource import json
+from fhirhub.smart.hooks import Event, Look
 from fhirhub.smart.storage.accounts import Account
+from fhirhub.store.audit import told
+from fhirhub.store.audit.search import Fetch, Row, find
 from fhirhub.store.audit.trail import event
 from fhirhub.store.audit.writer import AuditWriter
 
@@ -34,6 +38,10 @@ KINDS = {
     "revoke": "token",
 }
 """Events of the pages -> kind of the row; whatever else they tell of is administration."""
+_FIELDS = {"user": "agent:identifier", "patient": "patient"}
+_MOMENTS = {"since": "ge", "until": "le"}
+"""What administrators may type, in the words of searches for AuditEvents."""
+PAGE = 50
 _FINDING = parse_all("user/Patient.rs")
 
 
@@ -89,6 +97,42 @@ def named(patient: Mapping[str, Any]) -> Found:
     parts = [*chosen.get("given", ()), chosen.get("family", "")]
     text = chosen.get("text") or " ".join(part for part in parts if part)
     return Found(patient["id"], text or f"Patient {patient['id']}", patient.get("birthDate", ""))
+
+
+def looks(fetch: Fetch) -> Callable[[str, str], Any]:
+    """Who did what with a patient's record, a page at a time."""
+
+    async def looked_at(patient: str, cursor: str) -> tuple[Sequence[Look], str]:
+        found = await told.looked_at(fetch, patient, told.place(cursor))
+        shown = [
+            Look(row.at, told.who(row), told.app(row), told.what(row), str(row.detail.get("reason", "")))
+            for row in found.rows
+        ]
+        return shown, told.written(found.next)
+
+    return looked_at
+
+
+def trail(fetch: Fetch) -> Callable[[Mapping[str, str], str], Any]:
+    """The audit trail as administrators look through it, a page at a time."""
+
+    async def search(typed: Mapping[str, str], cursor: str) -> tuple[Sequence[Event], str]:
+        given = [(name, typed[key]) for key, name in _FIELDS.items() if typed.get(key)]
+        given += [("date", sign + typed[key]) for key, sign in _MOMENTS.items() if typed.get(key)]
+        wanted = replace(asked(given, "", 0).wanted, count=PAGE, after=told.place(cursor))
+        found = await find(fetch, wanted)
+        return [_event(row) for row in found.rows], told.written(found.next)
+
+    return search
+
+
+def _event(row: Row) -> Event:
+    detail = row.detail
+    return Event(
+        at=row.at, who=told.who(row), client=told.app(row), what=told.what(row),
+        patients=", ".join(row.patients[:5]) + (" …" if len(row.patients) > 5 else ""),
+        outcome=told.OUTCOMES.get(row.outcome, "failed"), address=str(detail.get("address", "")), request=row.request,
+    )  # fmt: skip
 
 
 def recorder(audit: AuditWriter | None) -> Callable[[str, Caller, int, Mapping[str, Any]], Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fhirhub.auth.authority import Authority
 from fhirhub.auth.policy import load as load_policies
-from fhirhub.bridges import Patients, recorder
+from fhirhub.auth.preview import of_role
+from fhirhub.bridges import Patients, looks, recorder, trail
 from fhirhub.consents import Consents
 from fhirhub.http.dispatcher import Dispatcher
 from fhirhub.http.shell import Shell
@@ -32,7 +34,8 @@ async def guarded(
         yield
         return
     indexing = store.indexing
-    policies = load_policies(folder("capability") / "policies", indexing.definitions.resource_types)
+    written = settings.policies or folder("capability") / "policies"
+    policies = load_policies(written, indexing.definitions.resource_types)
     consents = Consents(store)
     authority = Authority(
         indexing.definitions, indexing.parser.registry, indexing.parser, policies,
@@ -43,6 +46,9 @@ async def guarded(
     hooks = {
         "audit": recorder(store.audit),
         "patients": Patients(lambda: dispatcher.hub, authority, issuer),
+        "looked_at": looks(store.fetch),
+        "trail": trail(store.fetch),
+        "preview": partial(of_role, policies),
     }
     smart = await open_smart(settings, hooks=hooks)
     try:
@@ -50,7 +56,9 @@ async def guarded(
             smart.lane, authority, clock, idle=settings.session_idle, issuer=issuer, foreign=trusted(smart)
         )
         shell.smart = smart
+        dispatcher.cors.registered = smart.origins.registered
         yield
     finally:
+        dispatcher.cors.registered = None
         dispatcher.gate = None
         await smart.close()
