@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from fhirhub.errors import Overloaded
 from fhirhub.exchange import Caller
+from fhirhub.store.audit.search import Condition, Wanted, find
 from fhirhub.store.audit.trail import Entry, Trail, event
 from fhirhub.store.audit.verify import Verified, verify
 from fhirhub.store.records import Dangling, StaleBase
@@ -283,3 +284,40 @@ async def test_whatever_a_caller_says_can_be_kept(audited: Client, fresh_dsn: st
     found = await rows(fresh_dsn)
     assert [row["outcome"] for row in found] == [4, 0]
     assert (await verified(fresh_dsn)).problems == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (Wanted(patients=frozenset({"p7"})), "audit_patients"),
+        (Wanted(patients=frozenset({"p7"}), total=True), "audit_patients"),
+        (Wanted((Condition("agent", ("u7",)),)), "audit_agent"),
+        (Wanted((Condition("row", (1, 7)),)), "audit_pkey"),
+        (Wanted(), "audit_at"),
+        (Wanted((Condition("since", (1,)), Condition("until", (2,))), ascending=True), "audit_at"),
+    ],
+)
+async def test_what_is_asked_most_goes_by_an_index(
+    audited: Client, fresh_dsn: str, wanted: Wanted, index: str
+) -> None:
+    assert audited.store.audit is not None
+    told = []
+    for n in range(1_500):
+        one = Trail(Caller(user=f"u{n % 50}"), "read", "Patient", f"p{n % 300}")
+        told.append(one.finished(200))
+    await audited.store.audit.record(told)
+    await audited.store.fetch("analyze audit")
+    plans: list[str] = []
+
+    async def explained(sql: str, *values: Any) -> list[Any]:
+        rows = await audited.store.fetch(f"explain {sql}", *values)
+        plans.append("\n".join(row[0] for row in rows))
+        return [[0]] if "count(*)" in sql else []
+
+    await find(explained, wanted)
+    for plan in plans:
+        assert index in plan and "Seq Scan" not in plan, plan
+    found = await find(audited.store.fetch, wanted)
+    assert len(found.rows) == (
+        1 if index == "audit_pkey" else 0 if wanted.ascending else 5 if wanted.patients else 20
+    )

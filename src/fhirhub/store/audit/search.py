@@ -90,12 +90,16 @@ class Rows:
 async def find(fetch: Fetch, wanted: Wanted) -> Rows:
     """One page of what is wanted; checkpoints of the chains are nobody's doing and never shown."""
     query = _Query()
-    where = ["kind <> 'checkpoint'", *(query.sql(each) for each in wanted.conditions)]
+    source = "audit"
     if wanted.patients is not None:
-        where.append(query.sql(Condition("patient", (sorted(wanted.patients),))))
+        # Fenced off: for one limit of rows the planner would rather walk all of time than look into the index, which
+        # takes for ever where the patient is seldom seen.
+        about = query.sql(Condition("patient", (sorted(wanted.patients),)))
+        source = f"(select * from audit where {about} offset 0) as audit"
+    where = ["kind <> 'checkpoint'", *(query.sql(each) for each in wanted.conditions)]
     total = None
     if wanted.total:
-        counted = await fetch(f"select count(*) from audit where {' and '.join(where)}", *query.values)
+        counted = await fetch(f"select count(*) from {source} where {' and '.join(where)}", *query.values)
         total = counted[0][0]
     if wanted.count == 0:
         return Rows(total=total)
@@ -104,7 +108,7 @@ async def find(fetch: Fetch, wanted: Wanted) -> Rows:
         place = ", ".join([query.value(each) + "::bigint" for each in wanted.after])
         where.append(f"(at, chain, seq) {sign} ({place})")
     sql = f"""
-    select {_COLUMNS} from audit where {" and ".join(where)}
+    select {_COLUMNS} from {source} where {" and ".join(where)}
     order by at {order}, chain {order}, seq {order} limit {query.value(wanted.count + 1)}::bigint
     """
     found = [Row(**{**row, "detail": json.loads(row["detail"])}) for row in await fetch(sql, *query.values)]
