@@ -139,6 +139,9 @@ class Settings:
         _one_of("auto", "on", "off"),
         "Record every interaction in the audit trail; auto: unless everything is open (FHIRHUB_NO_AUTH).",
     )
+    policies: Path | None = _var(
+        None, Path, "Folder with the practice's own access policies, instead of those that come with the server."
+    )
     provenance: str = _var(
         "outside",
         _one_of("outside", "off"),

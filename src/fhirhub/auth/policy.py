@@ -117,8 +117,13 @@ class Policies:
 
 
 def load(folder: Path, types: Collection[str]) -> Policies:
-    """The policies in ``folder``, checked against the resource ``types`` there are. Raises PolicyError, OSError."""
-    texts = {name: tomllib.loads((folder / name).read_text(encoding="utf-8")) for name in FILES}
+    """The policies in ``folder``, checked against the resource ``types`` there are. Raises PolicyError."""
+    texts = {}
+    for name in FILES:
+        try:
+            texts[name] = tomllib.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise PolicyError(f"The policies in {folder / name} cannot be read: {error}") from error
     return read(texts["roles.toml"], texts["compartment.toml"], texts["labels.toml"], types)
 
 
