@@ -174,6 +174,14 @@ def test_mistakes_in_labels_are_named(labels: dict[str, Any], problem: str) -> N
         policy.read({}, {}, labels, definitions.resource_types)
 
 
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="roles.toml"):
+        policy.load(tmp_path, definitions.resource_types)
+    (tmp_path / "roles.toml").write_text("[roles")
+    with pytest.raises(PolicyError, match="roles.toml"):
+        policy.load(tmp_path, definitions.resource_types)
+
+
 @pytest.mark.parametrize(
     "where", ["nothing=1", "code", "subject:Patient.name=x", "_text=x", "_has:Task:focus:code=1"]
 )
