@@ -3,53 +3,60 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from fhirhub.errors import FhirError
 
 Pairs = list[tuple[bytes, bytes]]
 
-_EXPOSED = b"ETag, Location, Content-Location, Last-Modified, X-Request-Id, Retry-After, WWW-Authenticate"
-_REQUEST_HEADERS = (
-    b"Accept, Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Exist, If-None-Match, Prefer, "
-    b"X-Provenance, X-Request-Id"
+_ALLOW = b"access-control-allow-origin"
+_EXPOSED = (
+    b"access-control-expose-headers",
+    b"ETag, Location, Content-Location, Last-Modified, X-Request-Id, Retry-After, WWW-Authenticate",
 )
-_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-_NONE: Pairs = []
-
-
+_PREFLIGHT: Pairs = [
+    (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+    (
+        b"access-control-allow-headers",
+        b"Accept, Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Exist, If-None-Match, Prefer, "
+        b"X-Provenance, X-Request-Id",
+    ),
+    (b"access-control-max-age", b"600"),
+]
 _LOOPBACK = re.compile(rb"https?://(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 
 
 class Cors:
     """Answers by a list of origins; ``*`` lets every page call (never with cookies: none are taken here),
-    ``loopback`` those that come from this machine.
+    ``loopback`` those that come from this machine. Pages of registered apps may call as well.
     """
 
     def __init__(self, origins: Sequence[str]) -> None:
         self._all = "*" in origins
         self._loopback = "loopback" in origins
         self._origins = frozenset(origin.encode() for origin in origins)
+        self.registered: Callable[[str], Awaitable[bool]] | None = None
+        """Whether an origin is that of a registered app; None where no apps are."""
 
-    def headers(self, headers: Mapping[bytes, bytes]) -> Pairs:
-        """What an answer to a request with ``headers`` carries."""
-        origin = headers.get(b"origin")
-        if origin is None:
-            return _NONE
+    async def answer(self, headers: Mapping[bytes, bytes], public: bool = False) -> Pairs:
+        """What an answer to a request with ``headers`` carries; ``public``: it is the same for everybody."""
+        origin = headers[b"origin"]
+        if self._all or public:
+            return [(_ALLOW, b"*"), _EXPOSED]
         local = self._loopback and _LOOPBACK.fullmatch(origin) is not None
-        if not (self._all or local or origin in self._origins):
-            return _NONE
-        allowed = b"*" if self._all else origin
-        return [(b"access-control-allow-origin", allowed), (b"access-control-expose-headers", _EXPOSED)]
+        if local or origin in self._origins or await self._is_registered(origin):
+            return [(_ALLOW, origin), _EXPOSED]
+        return []
 
-    def preflight(self, headers: Mapping[bytes, bytes]) -> Pairs | None:
-        """What a preflight is answered with; None when the request is no preflight of a permitted page."""
-        if b"access-control-request-method" not in headers:
-            return None
-        pairs = self.headers(headers)
-        if not pairs:
-            return None
-        return [
-            pairs[0],
-            (b"access-control-allow-methods", _METHODS),
-            (b"access-control-allow-headers", _REQUEST_HEADERS),
-            (b"access-control-max-age", b"600"),
-        ]
+    async def _is_registered(self, origin: bytes) -> bool:
+        if self.registered is None:
+            return False
+        try:
+            return await self.registered(origin.decode("latin-1"))
+        except FhirError:  # the database is away; the request itself will be told so
+            return False
+
+
+def preflight_of(headers: Mapping[bytes, bytes]) -> Pairs:
+    """What a preflight of a permitted page is told beside that; nothing when the request is none."""
+    return _PREFLIGHT if b"access-control-request-method" in headers else []

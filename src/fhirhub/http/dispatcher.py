@@ -17,7 +17,7 @@ from fhirhub.errors import FhirError, Issue, MethodNotAllowed, NotAcceptable, Ov
 from fhirhub.exchange import Caller, FhirRequest, FhirResult, Origin, Preferences
 from fhirhub.http import binary, negotiation
 from fhirhub.http.budget import Budget, weight
-from fhirhub.http.cors import Cors
+from fhirhub.http.cors import Cors, preflight_of
 from fhirhub.http.errors import result_of
 from fhirhub.http.request import (
     App,
@@ -96,7 +96,7 @@ class Dispatcher:
         self._inner = inner
         self._life = life
         self._offered = offered
-        self._cors = Cors(origins)
+        self.cors = Cors(origins)
         self._max_in_flight = max_in_flight
         self._timeout = timeout
         self._base = f"{base}/fhir" if base else None
@@ -132,7 +132,8 @@ class Dispatcher:
     async def _serve(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
         headers: Headers = dict(scope["headers"])
         id = request_id(headers)
-        extra: Pairs = [(b"x-request-id", id), *self._cors.headers(headers)]
+        crossing = await self.cors.answer(headers, path in OPEN) if b"origin" in headers else ()
+        extra: Pairs = [(b"x-request-id", id), *crossing]
         method = scope["method"]
         shape = HEAD if method == "HEAD" else PLAIN
         self.in_flight += 1
@@ -218,9 +219,8 @@ class Dispatcher:
         return self._base or base_url(scope["scheme"], headers.get(b"host", b""), scope.get("server"))
 
     def _options(self, path: str, headers: Headers, extra: Pairs, hub: Hub) -> FhirResult:
-        preflight = self._cors.preflight(headers)
-        if preflight is not None:
-            extra[1:] = preflight
+        if len(extra) > 1 and (preflight := preflight_of(headers)):
+            extra[2:] = preflight
             return FhirResult(204)
         try:
             resolve("OPTIONS", path, hub.definitions.type_number)

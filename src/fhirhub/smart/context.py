@@ -14,6 +14,7 @@ from fhirhub.smart.connections import Connections
 from fhirhub.smart.egress import Egress
 from fhirhub.smart.hooks import Preview, SearchTrail
 from fhirhub.smart.jwks import KeySets
+from fhirhub.smart.origins import Origins
 from fhirhub.smart.people import People, now, people
 from fhirhub.smart.signing import Signing
 from fhirhub.smart.storage.accounts import Account
@@ -68,6 +69,7 @@ class Smart:
     people: People
     clients: Clients
     connections: Connections
+    origins: Origins
     signing: Signing
     egress: Egress
     key_sets: KeySets
@@ -121,6 +123,7 @@ def smart(
         people=people(settings, lane, keys, clock),
         clients=Clients(lane, clock),
         connections=Connections(lane, clock),
+        origins=Origins(lane, clock),
         signing=Signing(lane, keys, clock),
         egress=egress,
         key_sets=KeySets(egress, clock),

@@ -12,17 +12,12 @@ from starlette.responses import Response
 from fhirhub.errors import FhirError
 from fhirhub.exchange import Caller
 from fhirhub.smart.context import Smart
+from fhirhub.smart.origins import ORIGIN
 from fhirhub.smart.web import NO_STORE, FormError, form, json_answer, single
 
 _LOOPBACK = re.compile(r"https?://(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?")
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9.\[\]:-]{1,260}")
 _UNPRINTABLE = re.compile(r"[^ !#-\[\]-~]")
 """What error_description must not hold: RFC 6749 §5.2."""
-_REGISTERED = """
-select 1 from client c where c.active and exists (
-    select from unnest(c.redirect_uris) as u where u = $1 or starts_with(u, $1 || '/'))
-limit 1
-"""
 Handler = Callable[[Request, Mapping[str, str]], Awaitable[Mapping[str, Any]]]
 
 
@@ -83,11 +78,11 @@ async def _answered(request: Request, handle: Handler) -> Response:
 async def crossing(smart: Smart, request: Request) -> dict[str, str]:
     """CORS headers for the pages that may call: those of the settings, and of registered apps. Cookies never count."""
     origin = request.headers.get("origin", "")
-    if not _ORIGIN.fullmatch(origin):
+    if not ORIGIN.fullmatch(origin):
         return {}
     origins = smart.settings.cors_origins
     known = "*" in origins or origin in origins or ("loopback" in origins and _LOOPBACK.fullmatch(origin))
-    if not known and not await smart.lane.fetch(_REGISTERED, origin):
+    if not known and not await smart.origins.registered(origin):
         return {"Vary": "Origin"}
     return {
         "Access-Control-Allow-Origin": origin,
