@@ -76,7 +76,6 @@ async def urls(client: httpx.AsyncClient, query: str) -> list[str]:
         ("Practitioner?gender:not=female&_contained=true", "one three two"),
         ("Practitioner?family:contains=urk&_contained=true", "one two"),
         ("Practitioner?family:exact=Burke&_contained=true", "one two"),
-        ("Practitioner?_id=c&_contained=true", "two"),
         ("Practitioner?_contained=true", "one three two"),
         ("Practitioner?_contained=true&_sort=_id", "one three two"),
         (f"Medication?code={SNOMED}|y&_contained=true", "three two"),
@@ -128,12 +127,13 @@ async def test_a_contained_resource_is_shown_as_it_stands(client: httpx.AsyncCli
     [
         ("Practitioner?_contained=yes", "is one of"),
         ("Practitioner?family:missing=true&_contained=true", "texts and presence"),
+        ("Practitioner?_id=c&_contained=true", "texts and presence"),
         ("Practitioner?family=a&_contained=true&_sort=family", "cannot be sorted"),
         ("Practitioner?_contained=true&_revinclude=*", "nothing can be included"),
         ("Patient/p/MedicationRequest?_contained=true", "of one type only"),
         ("?_type=Patient,Practitioner&_contained=true", "of one type only"),
-        ("Medication?manufacturer.name=maker of y&_contained=true", "refer to outside"),
-        ("Medication?ingredient:Substance.code=salt&_contained=true", "refer to outside"),
+        ("Medication?manufacturer.name=maker of y&_contained=true", "to outside"),
+        ("Medication?ingredient:Substance.code=salt&_contained=true", "to outside"),
     ],
 )
 async def test_what_cannot_be_asked_of_them_is_refused(

@@ -18,7 +18,6 @@ from fhirhub.search.predicate import (
     And,
     Chain,
     Contained,
-    Ids,
     Keys,
     Not,
     Or,
@@ -67,7 +66,6 @@ def _file_one(inner: Inner, rows: Rows, secret: bytes) -> None:
 
     own = inner.rows
     rows.tokens.add(mixed(""))
-    rows.tokens.add(mixed(f"#{inner.id}"))
     rows.tokens.update(mixed(key) for key in own.tokens)
     rows.tokens.update(mixed(f"{pid}>{type}/{id}") for pid, type, id in own.references)
     for pid, place in own.links:
@@ -138,8 +136,6 @@ def _within(
             return mixed(keys)
         case Refers(pid, targets):
             return mixed([f"{pid}>{target}/{id}" for target, id in targets])
-        case Ids(ids):
-            return mixed([f"#{id}" for id in ids])
         case Text(key, how, text):
             return Text(placed(key), how, text)
         case Span(key, bounds):

@@ -119,8 +119,8 @@ class Deferred:
             if asked.pid:
                 return Or(())
             text = (
-                "Contained resources are not found by texts and presence, by hierarchies, or by what they refer to"
-                " outside; leave that criterion out."
+                "Contained resources are not found by id, by texts and presence, by hierarchies, or by what they refer"
+                " to outside; leave that criterion out."
             )
             raise BadRequest(Issue("not-supported", text)) from None
 
