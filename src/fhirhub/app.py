@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from fhirhub import __version__
 from fhirhub.auth.access import OPEN
 from fhirhub.capability import Capability
 from fhirhub.capability import load as load_capability
 from fhirhub.definitions.tables import load as load_definitions
+from fhirhub.gatehouse import guarded
 from fhirhub.http.budget import Budget
 from fhirhub.http.dispatcher import Dispatcher
 from fhirhub.http.shell import Shell
 from fhirhub.hub import Handler, Hub, Limits, clock, new_id, refreshed
+from fhirhub.interactions.async_ import cancel, deferrable, status
 from fhirhub.interactions.audit_event import in_compartments, instead, read_event, search_events
 from fhirhub.interactions.bundle import bundle
 from fhirhub.interactions.capabilities import capabilities
@@ -29,10 +32,13 @@ from fhirhub.jobs.runner import Runner
 from fhirhub.keys import load as load_keys
 from fhirhub.operations.everything import everything
 from fhirhub.operations.lastn import lastn
+from fhirhub.operations.reindex import reindex
 from fhirhub.packaged import folder
 from fhirhub.search.custom import Indexing
 from fhirhub.settings import Settings, SettingsError, as_environment
+from fhirhub.store.background import Background
 from fhirhub.store.cost import Guard
+from fhirhub.store.jobs import Jobs
 from fhirhub.store.store import Store
 from fhirhub.validation.validator import Validator
 from fhirhub.view.view import View
@@ -47,9 +53,9 @@ DISPATCH: dict[str, Handler] = {
     "history-type": history,
     "history-system": history,
     "create": create,
-    "search-type": instead(search_type, search_events),
-    "search-system": search_system,
-    "search-compartment": in_compartments(search_compartment),
+    "search-type": deferrable(instead(search_type, search_events)),
+    "search-system": deferrable(search_system),
+    "search-compartment": deferrable(in_compartments(search_compartment)),
     "conditional-update": conditional_update,
     "conditional-patch": conditional_patch,
     "conditional-delete": conditional_delete,
@@ -58,9 +64,12 @@ DISPATCH: dict[str, Handler] = {
     "operation": operation,
 }
 OPERATIONS: dict[tuple[str, str | None, str], Handler] = {
-    ("instance", "Patient", "everything"): everything,
-    ("instance", "Encounter", "everything"): everything,
-    ("type", "Observation", "lastn"): lastn,
+    ("instance", "Patient", "everything"): deferrable(everything),
+    ("instance", "Encounter", "everything"): deferrable(everything),
+    ("type", "Observation", "lastn"): deferrable(lastn),
+    ("system", None, "reindex"): reindex,
+    ("system", None, "async-status"): status,
+    ("system", None, "async-cancel"): cancel,
 }
 
 
@@ -85,7 +94,8 @@ def create_app(settings: Settings) -> Dispatcher:
         )
         try:
             dispatcher.store = store
-            dispatcher.hub = make_hub(settings, capability, store)
+            background = Background(Jobs(store.fetch))
+            dispatcher.hub = replace(make_hub(settings, capability, store), background=background)
 
             async def changed(indexing: Indexing) -> None:
                 assert dispatcher.hub is not None
@@ -93,16 +103,20 @@ def create_app(settings: Settings) -> Dispatcher:
 
             runner = Runner(store, changed, as_environment(settings))
             runner.start()
+            background.start()
             try:
-                yield
+                async with guarded(settings, dispatcher, shell, store):
+                    yield
             finally:
+                await background.stop()
                 await runner.stop()
         finally:
             dispatcher.hub = dispatcher.store = None
             await store.close()
 
+    shell = Shell(capability, definitions, __version__)
     dispatcher = Dispatcher(
-        Shell(capability, definitions, __version__),
+        shell,
         life,
         offered=capability.offered(definitions),
         origins=settings.cors_origins,

@@ -25,6 +25,8 @@ _TYPE = {
 }
 _INSTANCE = {"GET": "read", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _OPERATION = {"GET": "operation", "POST": "operation"}
+_CHANGING = frozenset({"$reindex"})
+"""Operations that are not for GET."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,11 @@ def _system(method: str, segments: list[str], path: str) -> Route:
         return Route(_pick({"GET": "history-system"}, method))
     if first == "_search":
         return Route(_pick({"POST": "search-system"}, method))
+    if first == "$async-status" and method == "DELETE":
+        return Route("operation", operation="async-cancel")
     if first[0] == "$":
-        return Route(_pick(_OPERATION, method), operation=first[1:])
+        offered = {"POST": "operation"} if first in _CHANGING else _OPERATION
+        return Route(_pick(offered, method), operation=first[1:])
     raise _nothing(path)
 
 

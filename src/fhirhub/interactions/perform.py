@@ -37,6 +37,9 @@ ACTIONS: dict[str, tuple[str, ...]] = {
 OPERATIONS: dict[str, str] = {"everything": "r", "lastn": "s"}
 """Operation -> what it takes on the type that it is called on."""
 
+BOUND = frozenset({"async-status", "async-cancel", "reindex"})
+"""Operations that look themselves at who calls them."""
+
 SERVED: dict[str | None, frozenset[str]] = {"AuditEvent": frozenset({"read", "search-type"})}
 """Type -> all that is served on it, in Bundles too, where that is not everything."""
 
@@ -52,6 +55,8 @@ def admit(access: Access, interaction: str, type: str | None, operation: str | N
     if access.sight.everything or interaction in OPEN:
         return
     if interaction == "operation":
+        if type is None and operation in BOUND:
+            return
         access.require(OPERATIONS.get(operation or "", "operation"), type)
         return
     if interaction == "search-compartment":

@@ -12,6 +12,7 @@ from fhirhub.definitions.tables import Definitions
 from fhirhub.jobs.work import Work
 from fhirhub.store.jobs import Jobs
 from fhirhub.store.parameters import Fetch
+from fhirhub.store.reindex import COUNT
 from fhirhub.store.reindex import reindex as make_anew
 from fhirhub.store.store import Store
 
@@ -64,6 +65,8 @@ async def reindex(work: Work) -> None:
     finished: list[str] = job.place.setdefault("types", [])
     store = await Store.open(work.dsn, work.definitions, integrity=False, connections=4)
     try:
+        counts = {row["rt"]: row["n"] for row in await store.fetch(COUNT)}
+        job.total = sum(counts.get(work.definitions.type_number[type], 0) for type in types)
         already = job.done
         for type in types:
             if type in finished:

@@ -18,8 +18,6 @@ from fhirhub.store.jobs import Jobs
 from fhirhub.store.store import Store
 
 log = logging.getLogger("fhirhub.jobs")
-ALIVE = 3.0
-"""Seconds between two signs of life of the jobs in this process."""
 PATIENCE = 5.0
 """Seconds that a process that works gets to end."""
 
@@ -104,7 +102,8 @@ class Runner:
             with suppress(ProcessLookupError):
                 process.terminate()
             with suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), PATIENCE)
+                async with asyncio.timeout(PATIENCE):
+                    await process.wait()
             if process.returncode is None:
                 process.kill()
             raise

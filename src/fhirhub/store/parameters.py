@@ -131,7 +131,8 @@ class Membership:
                     await self._keep_up(connection, changed)
                     woken()
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._heard.wait(), POLL)
+                        async with asyncio.timeout(POLL):
+                            await self._heard.wait()
             except (*LOST, TimeoutError, asyncpg.PostgresError):
                 if connection is not None:
                     connection.terminate()
