@@ -168,6 +168,12 @@ async def test_a_consent_acts_on_the_next_request(door: Door, token: Token) -> N
     assert await other.sees("/Observation/bobs")
     assert await doc.sees("/Observation/plain")
     assert await ana.sees("/Observation/plain")
+    # New data can still be handed in, and is not shown back.
+    created = await other.call("POST", "/Observation", observation("ana"))
+    assert created.status_code == 201, created.text
+    assert not await other.sees(
+        "/Observation/" + created.headers["location"].split("/Observation/")[1].split("/")[0]
+    )
     withdrawn = await door.put(
         _consent("not-other", actor=[_actor("Practitioner/other")]) | {"status": "inactive"}
     )

@@ -66,6 +66,10 @@ class Decision:
         allowed = self._allowed(letter, type)
         if allowed == NONE:
             return NONE
+        if letter == REFER:
+            # That there is something may be known of what one must not see: new data about a patient who has denied
+            # access can still be handed in, and most writes need not look up what they refer to.
+            return allowed
         # To label what one hands in is everybody's right; to see it afterwards is not.
         labels = ALL if letter == "c" else self._rules.of_labels(self._labels, type)
         return every((allowed, labels, self._withheld.outside(letter, type)))
