@@ -58,6 +58,7 @@ async def cost(rig: Rig, query: str) -> Cost:
         ("Observation?subject:Patient.family=Mueller", 100, 2000),
         ("Patient?_has:Observation:subject:status=final", 10 * MILLION, 30 * MILLION),
         ("Patient?_has:Observation:subject:identifier=n1", 10, 500),
+        ("Patient?gender=male&_has:Observation:subject:status=final", 5000, 20_000),
     ],
 )
 async def test_estimates_are_of_the_right_size(rig: Rig, query: str, lowest: float, highest: float) -> None:
