@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -52,9 +53,10 @@ PAIRS = {
 _TAG = re.compile(r"<[^>]*>")
 
 
-def criteria(path: str) -> list[tuple[str, str]]:
+@lru_cache(maxsize=4096)
+def criteria(path: str) -> tuple[tuple[str, str], ...]:
     """The parameters of a search path that select."""
-    return [pair for pair in parse_qsl(path.partition("?")[2]) if pair[0] not in RESULT]
+    return tuple(pair for pair in parse_qsl(path.partition("?")[2]) if pair[0] not in RESULT)
 
 
 def matches(document: Document, path: str, family: dict[str, Document]) -> bool:

@@ -121,4 +121,4 @@ def test_a_search_becomes_a_script() -> None:
 
 
 def test_parameters_of_the_answer_select_nothing() -> None:
-    assert plain.criteria("Patient?family=a&_count=5&_sort=-date&_include=x") == [("family", "a")]
+    assert plain.criteria("Patient?family=a&_count=5&_sort=-date&_include=x") == (("family", "a"),)
