@@ -69,10 +69,12 @@ def event(
 ) -> Entry:
     """An entry for what is no interaction with resources: a login, a consent, a token, a change of a user.
 
-    ``more`` is kept beside the caller in ``detail`` (JSON values; no secrets).
+    ``patients`` are logical ids, with or without ``Patient/``. ``more`` is kept beside the caller in ``detail`` (JSON
+    values; no secrets).
     """
     told = {"more": {name: _kept(value) for name, value in more.items()}} if more else {}
-    ids = " ".join(sorted({each for each in patients if _PLAIN.fullmatch(each)}))
+    named = {each.removeprefix(f"{PATIENT}/") for each in patients}
+    ids = " ".join(sorted(each for each in named if _PLAIN.fullmatch(each)))
     return Entry(
         outcome, status, clean(kind, 64), clean(interaction, 64), clean(type, 64), clean(id, 64),
         agent_of(caller), clean(request, 200), ids,
