@@ -72,6 +72,18 @@ async def test_an_account_sees_and_revokes_its_own_apps_only(smart: Smart, dsn: 
     assert await smart.connections.of_account(mine) == []
 
 
+async def test_an_app_that_was_let_in_twice_is_one_app_and_goes_as_one(smart: Smart, dsn: str) -> None:
+    first = await issue(dsn, "patient/Patient.rs", patient="1", username="twice", client="Twice")
+    client = next(one for one in await smart.clients.list() if one.name == "Twice")
+    second = await issue(dsn, "user/*.rs openid", username="twice", client_id=client.id)
+    other = await issue(dsn, "user/*.rs", username="twice", client="Once")
+    account = (await smart.people.accounts.named("twice")).id
+    once, twice = await smart.connections.of_account(account)
+    assert (once.name, twice.name, twice.patient) == ("Once", "Twice", None) and len(twice.allowed) == 3
+    assert await smart.connections.revoke(account, twice.grant)
+    assert [await _live(smart, token) for token in (first, second, other)] == [False, False, True]
+
+
 async def test_an_assertion_is_spent_once_among_many(smart: Smart) -> None:
     client, _ = await smart.clients.add(
         name="Backend", kind="backend", scopes="system/*.rs", jwks=Signer().jwks

@@ -369,6 +369,17 @@ async def test_an_expired_replay_is_refused_too(rig: TokenRig) -> None:
     check(await rig.token(fields), "invalid_client")
 
 
+async def test_an_assertion_for_another_server_is_no_use_under_its_name(rig: TokenRig) -> None:
+    """Whoever runs that server could send it on to us, with that server's name as Host."""
+    fields = rig.signed(aud="https://other.example/auth/token")
+    for headers in ({"Host": "other.example"}, {"Host": "other.example", "X-Forwarded-Proto": "https"}):
+        check(await rig.token(fields, headers), "invalid_client")
+    plain = rig.signed(aud="http://other.example/auth/token")
+    check(await rig.token(plain, {"Host": "other.example"}), "invalid_client")
+    local = rig.signed(aud="http://localhost:8080/auth/token")
+    assert (await rig.token(local, {"Host": "localhost:8080"})).status_code == 200
+
+
 async def test_nothing_of_a_secret_comes_back(rig: TokenRig) -> None:
     canary = "zqcanary" * 4
     texts = [

@@ -46,6 +46,7 @@ async def issue(
     fhir_user: str | None = "Practitioner/1",
     username: str | None = None,
     client: str | None = None,
+    client_id: str | None = None,
     policy: Mapping[str, Any] | None = None,
     reason: str = "",
     seconds: float = 3600,
@@ -53,15 +54,16 @@ async def issue(
 ) -> str:
     """An access token for ``scopes``: of a person, or of a backend system when they are ``system/`` ones.
 
-    The account (``username``, else one for the role and person) and the client (``client``: its name) are made if they
-    are not there. Send it by :func:`bearer`.
+    The account (``username``, else one for the role and person) is made if it is not there, and a new client with the
+    name ``client`` unless ``client_id`` names one. Send the token by :func:`bearer`.
     """
     async with lane_to(dsn) as lane:
         system = "system/" in scopes
         if role == "patient" and (fhir_user or "").startswith("Practitioner"):
             fhir_user = f"Patient/{patient or '1'}"
         person = None if system else await account(lane, role, fhir_user, username)
-        app = await a_client(lane, client, "backend" if system else "public", policy)
+        app = await Clients(lane, clock).named(client_id) if client_id else None
+        app = app or await a_client(lane, client, "backend" if system else "public", policy)
         at = clock()
         until = at + int(seconds * SECOND)
         row = GrantRow(

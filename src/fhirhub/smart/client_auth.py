@@ -17,14 +17,16 @@ from urllib.parse import unquote_plus
 
 from starlette.requests import Request
 
+from fhirhub.settings import is_loopback
 from fhirhub.smart import jose
 from fhirhub.smart.context import Smart
-from fhirhub.smart.oauth import OAuthError, invalid_request
+from fhirhub.smart.oauth import OAuthError, invalid_grant, invalid_request
 from fhirhub.smart.storage import grants
 from fhirhub.smart.storage.clients import SIGNING, Client
 from fhirhub.smart.web import origin_of
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+TOKEN = "/auth/token"
 ALGORITHMS = ("RS384", "ES384")
 LONGEST = 300
 """Seconds that an assertion may be good for."""
@@ -63,7 +65,7 @@ async def authenticate(smart: Smart, request: Request, fields: Mapping[str, str]
         return await _by_secret(smart, fields.get("client_id", ""), fields["client_secret"], basic=False)
     if ways[2]:
         return await _by_assertion(smart, request, fields, path)
-    client = await _named(smart, fields.get("client_id", ""))
+    client = await _named(smart, fields.get("client_id", "") or await _implied(smart, fields, path))
     if client is None or client.kind != "public":
         raise wrong("The client is unknown, or did not show who it is.")
     return Proof(client)
@@ -88,6 +90,21 @@ def wrong(description: str, *, basic: bool = False) -> OAuthError:
 def replayed() -> OAuthError:
     """An assertion came a second time."""
     return wrong("The assertion was used before; make a new one, with a new jti, for each request.")
+
+
+async def _implied(smart: Smart, fields: Mapping[str, str], path: str) -> str:
+    """The id of the client that holds the refresh token which is presented, when nothing else says who it is.
+
+    A public app need not name itself to refresh (RFC 6749 §6; the SMART JavaScript library does not). The name of one
+    proves nothing, the token does. Raises OAuthError for a token that is none.
+    """
+    handle = fields.get("refresh_token", "")
+    if path != TOKEN or fields.get("grant_type") != "refresh_token" or not handle or "client_id" in fields:
+        return ""
+    found = await grants.client_of(smart.lane, handle)
+    if found is None:
+        raise invalid_grant("The refresh token is unknown, or was used, expired or revoked long ago.")
+    return found
 
 
 async def _named(smart: Smart, id: str) -> Client | None:
@@ -135,15 +152,30 @@ async def _by_assertion(smart: Smart, request: Request, fields: Mapping[str, str
             raise jose.Invalid("the client is unknown, or is not one that signs")
         _check_header(token, client)
         expires = _check_times(token, smart.clock() / _SECOND)
-        issuer = smart.issuer(origin_of(request, smart.settings))
-        if not {f"{issuer}/auth/token", f"{issuer}{path}"} & set(jose.audiences(token.claims)):
-            raise jose.Invalid(f"aud must be {issuer}/auth/token")
+        issuer = _issuer(smart, request)
+        if not {f"{issuer}{TOKEN}", f"{issuer}{path}"} & set(jose.audiences(token.claims)):
+            raise jose.Invalid(f"aud must be {issuer}{TOKEN}")
         jti = jose.text(token.claims, "jti")
         jose.verify(token, await _keys(smart, client, token), ALGORITHMS)
     except jose.Invalid as error:
         raise wrong(f"The client assertion is not accepted: {error}.") from None
     hashed = sha256(jti.encode("utf-8", "surrogatepass")).digest()
     return Proof(client, hashed, int(expires * _SECOND) + SKEW * _SECOND)
+
+
+def _issuer(smart: Smart, request: Request) -> str:
+    """Where we are, for ``aud``: never as a mere Host header says.
+
+    Whoever runs another server that the client uses could otherwise send its assertion on to us, under their own name.
+    """
+    if smart.settings.base_url is None:
+        server = request.scope.get("server") or ("",)
+        host = request.url.hostname or ""
+        if not (is_loopback(host) or host in (server[0], smart.settings.host)):
+            raise jose.Invalid(
+                "this server does not know its address; its operator has to set FHIRHUB_BASE_URL"
+            )
+    return smart.issuer(origin_of(request, smart.settings))
 
 
 def _check_header(token: jose.Unverified, client: Client) -> None:

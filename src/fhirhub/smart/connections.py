@@ -7,20 +7,23 @@ from dataclasses import dataclass
 
 from fhirhub.smart import asked
 from fhirhub.smart.storage import grants
+from fhirhub.smart.storage.grants import Connected
 from fhirhub.store.engine import Lane
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One app, as the page of connected apps shows it."""
+    """One app, as the page of connected apps shows it; however often it was let in."""
 
     grant: str
+    """The latest grant: what names the app in a form."""
     client: str
     name: str
     publisher: str
     allowed: tuple[str, ...]
     """What it may do, in plain words."""
     patient: str | None
+    """The one it is for, when that is one."""
     created: int
     expires: int
 
@@ -34,20 +37,28 @@ class Connections:
 
     async def of_account(self, account: str) -> list[Connection]:
         """The apps that may act for ``account``, those let in last first."""
-        return [
-            Connection(
-                one.grant,
-                one.client,
-                one.name,
-                one.publisher,
-                tuple(dict.fromkeys(asked.plain(word) for word in one.scopes.split())),
-                one.patient,
-                one.created,
-                one.expires,
-            )
-            for one in await grants.of_account(self._lane, account, self._clock())
-        ]
+        apps: dict[str, list[Connected]] = {}
+        for one in await grants.of_account(self._lane, account, self._clock()):
+            apps.setdefault(one.client, []).append(one)
+        return [_connection(all_) for all_ in apps.values()]
 
     async def revoke(self, account: str, grant: str) -> bool:
-        """Cut off an app of ``account``; False when there is no such grant (any more)."""
-        return await grants.revoke(self._lane, grant, self._clock(), account=account)
+        """Cut off the app that has ``grant``, whatever else it was granted; False when there is none (any more)."""
+        return bool(await grants.revoke_app(self._lane, account, grant, self._clock()))
+
+
+def _connection(granted: list[Connected]) -> Connection:
+    """One app of its grants, the newest first."""
+    newest = granted[0]
+    words = [word for one in granted for word in one.scopes.split()]
+    patients = {one.patient for one in granted}
+    return Connection(
+        grant=newest.grant,
+        client=newest.client,
+        name=newest.name,
+        publisher=newest.publisher,
+        allowed=tuple(dict.fromkeys(asked.plain(word) for word in words)),
+        patient=newest.patient if len(patients) == 1 else None,
+        created=min(one.created for one in granted),
+        expires=max(one.expires for one in granted),
+    )

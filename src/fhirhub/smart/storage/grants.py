@@ -116,6 +116,9 @@ left join session s on s.id = g.session
 where t.handle = $1 and t.kind = 'refresh'
 for update of t, g
 """
+_CLIENT_OF = """
+select g.client from grant_token t join grant_ g on g.id = t.grant_ where t.handle = $1 and t.kind = 'refresh'
+"""
 _REVOKE = """
 with ended as (
     update grant_ set revoked = $2, version = version + 1
@@ -123,6 +126,18 @@ with ended as (
     returning id
 ), gone as (
     update grant_token t set expires = 0 from ended where t.grant_ = ended.id and t.expires > $2 returning 1
+)
+select count(*) as n from ended
+"""
+_REVOKE_APP = """
+with named as (
+    select client from grant_ where id = $1 and account = $2 and revoked is null and expires > $3
+), ended as (
+    update grant_ g set revoked = $3, version = version + 1 from named
+    where g.account = $2 and g.client = named.client and g.revoked is null
+    returning g.id
+), gone as (
+    update grant_token t set expires = 0 from ended where t.grant_ = ended.id and t.expires > $3 returning 1
 )
 select count(*) as n from ended
 """
@@ -198,6 +213,12 @@ async def present(connection: Connection, handle: str, now: int, idle_since: int
     )  # fmt: skip
 
 
+async def client_of(fetch: Fetcher, handle: str) -> str | None:
+    """The client that was given the refresh token ``handle``, good or not; None when it is none."""
+    rows = await fetch.fetch(_CLIENT_OF, digest(handle))
+    return str(rows[0]["client"]) if rows else None
+
+
 async def spend(connection: Connection, handle: str, now: int, grant: str, expires: int) -> None:
     """Use up a refresh token; its grant lives on until ``expires``."""
     await connection.fetch("update grant_token set spent = $2 where handle = $1", digest(handle), now)
@@ -210,6 +231,12 @@ async def revoke(
     """End a grant and its tokens, if it is that of ``account`` or ``client`` where given; whether one was ended."""
     rows = await fetch.fetch(_REVOKE, grant, now, account, client)
     return bool(rows[0]["n"])
+
+
+async def revoke_app(fetch: Fetcher, account: str, grant: str, now: int) -> int:
+    """End all that ``account`` granted to the client of one of its grants; how many grants that were."""
+    rows = await fetch.fetch(_REVOKE_APP, grant, account, now)
+    return int(rows[0]["n"])
 
 
 async def end_token(fetch: Fetcher, handle: str, now: int) -> None:
