@@ -35,9 +35,7 @@ class Script:
             names = [f"v{number}_{at}_{n}" for n in range(1, len(values) + 1)]
             variables |= {name: literal(value) for name, value in zip(names, values, strict=True)}
             one_line = _BLANK.sub(" ", sql).strip()
-            lines.append(
-                _ARGUMENT.sub(lambda found, names=names: f":{names[int(found[1]) - 1]}", one_line) + ";"
-            )
+            lines.append(_ARGUMENT.sub(rf":v{number}_{at}_\1", one_line) + ";")
         return "\n".join(lines) + "\n", variables
 
 
