@@ -120,6 +120,27 @@ async def test_a_refresh_brings_new_tokens_and_spends_the_old(rig: TokenRig) -> 
     assert await rig.usable(second["access_token"])
 
 
+async def test_a_public_app_need_not_name_itself_to_refresh(rig: TokenRig) -> None:
+    """fhirclient does not; whoever has a secret still has to show it."""
+    unnamed = {"grant_type": "refresh_token"}
+    first = await rig.exchanged()
+    answer = await rig.token(unnamed | {"refresh_token": first["refresh_token"]})
+    assert answer.status_code == 200
+    held = (
+        await rig.token(exchange(await rig.code(rig.symmetric), rig.symmetric, client_secret=rig.secret))
+    ).json()
+    for token, status, error in (
+        (held["refresh_token"], 401, "invalid_client"),
+        (first["access_token"], 400, "invalid_grant"),
+        ("y" * 43, 400, "invalid_grant"),
+        ("", 401, "invalid_client"),
+    ):
+        answer = await rig.token(unnamed | {"refresh_token": token})
+        assert (answer.status_code, answer.json()["error"]) == (status, error), token
+    answer = await rig.token(unnamed | {"refresh_token": first["refresh_token"], "client_id": ""})
+    assert answer.status_code == 401
+
+
 async def test_a_refresh_token_that_comes_twice_ends_its_family(rig: TokenRig) -> None:
     first = await rig.exchanged()
     second = (await rig.token(refreshing(first["refresh_token"], rig))).json()

@@ -125,7 +125,7 @@ REFRESHES: list[tuple[str, dict[str, str | None]]] = [
     ("invalid_grant", {"refresh_token": "x" * 30_000}),
     ("invalid_grant", {"refresh_token": "\x00"}),
     ("invalid_client", {"client_id": "nobody"}),
-    ("invalid_client", {"client_id": None}),
+    ("invalid_client", {"client_id": ""}),
     ("invalid_scope", {"scope": "patient/*.rs"}),
     ("invalid_scope", {"scope": "patient/Observation.cruds"}),
     ("invalid_scope", {"scope": "patient/Observation.rs patient/Condition.rs"}),

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fhirhub.smart.context import Smart
-from fhirhub.smart.web import ANYONE, json_answer
+from fhirhub.smart.web import ANYONE, json_answer, publish
 
 PATH = "/.well-known/jwks.json"
 HEADERS = {**ANYONE, "Cache-Control": "public, max-age=300"}
@@ -20,5 +20,5 @@ def router(smart: Smart) -> APIRouter:
     async def keys(request: Request) -> Response:
         return json_answer(await smart.signing.public(), headers=HEADERS)
 
-    routes.add_route(PATH, keys, ["GET"])
+    publish(routes, PATH, keys)
     return routes
