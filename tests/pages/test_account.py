@@ -207,8 +207,8 @@ async def test_the_demo_has_a_login_for_each_role(site: Site) -> None:
     clients = Clients(site.smart.lane, site.clock)
     assert await demo.ensure_people(site.people, keys) == len(demo.LOGINS)
     assert await demo.ensure_people(site.people, keys) == 0
-    assert await demo.ensure_clients(clients, keys, 8080) == 2
-    assert await demo.ensure_clients(clients, keys, 8080) == 0
+    assert await demo.ensure_clients(clients, keys) == 2
+    assert await demo.ensure_clients(clients, keys) == 0
     shown = await demo.logins(site.smart.lane, keys)
     assert {one.role for one in shown} == {"admin", "practitioner", "frontdesk", "biller", "patient"}
     for one in shown:

@@ -111,7 +111,7 @@ async def _furnish(chosen: Settings, dsn: str) -> None:
     await lane.open()
     try:
         await demo_.ensure_people(people(chosen, lane, keys), keys)
-        await demo_.ensure_clients(Clients(lane, now), keys, chosen.port)
+        await demo_.ensure_clients(Clients(lane, now), keys)
     finally:
         await lane.close()
 

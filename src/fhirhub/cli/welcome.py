@@ -14,6 +14,7 @@ from fhirhub.smart.people import now
 from fhirhub.smart.storage import grants
 from fhirhub.smart.storage.accounts import Accounts
 from fhirhub.smart.storage.authorizations import Context, new_handle
+from fhirhub.smart.storage.clients import Clients
 from fhirhub.smart.storage.grants import GrantRow
 from fhirhub.store.engine import Lane
 
@@ -35,10 +36,12 @@ async def _lines(settings: Settings, dsn: str, base: str) -> list[str]:
         if not found:
             return ["  the first account:  fhirhub users add NAME --role admin --password-stdin"]
         token = await _token(lane, found[0].username)
+        sample = await demo.has_app(Clients(lane, now))
     finally:
         await lane.close()
     width = max(len(login.username) for login in found)
     return [
+        *([f"  a sample app:       {base.removesuffix('/fhir')}{demo.APP_PATH}"] if sample else []),
         "  demo logins:",
         *(f"    {login.username:{width}}  {login.password}  ({login.role})" for login in found),
         *(

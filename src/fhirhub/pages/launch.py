@@ -7,8 +7,10 @@ from fastapi import APIRouter, Request, Response
 from fhirhub.pages.events import note
 from fhirhub.pages.forms import read
 from fhirhub.pages.render import page, route_class
+from fhirhub.pages.sample import offered
 from fhirhub.pages.session import Refused, required
 from fhirhub.smart.context import Smart
+from fhirhub.smart.demo import APP
 from fhirhub.smart.launch import mint
 from fhirhub.smart.storage.authorizations import Context
 from fhirhub.smart.web import origin_of
@@ -41,6 +43,8 @@ async def _choose(smart: Smart, request: Request) -> Response:
     if request.headers.get("hx-request") == "true":
         return page(smart, request, "launch-found.html", session, find=text, patients=patients)
     apps = [client for client in await smart.clients.list() if client.active and client.launch_url]
+    if not offered(smart.settings, request):
+        apps = [client for client in apps if client.id != APP]
     return page(smart, request, "launch.html", session, find=text, patients=patients, apps=apps)
 
 

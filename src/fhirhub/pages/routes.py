@@ -13,6 +13,7 @@ from fhirhub.pages import (
     consent,
     launch,
     picker,
+    sample,
     security,
     signin,
     static,
@@ -35,6 +36,7 @@ def router(smart: Smart) -> APIRouter:
         authorization,
         picker,
         consent,
+        sample,
     ):
         made.include_router(room.router(smart))
     return made

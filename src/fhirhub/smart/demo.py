@@ -17,7 +17,7 @@ from fhirhub.errors import Conflict
 from fhirhub.keys import Keys
 from fhirhub.smart.people import People, now
 from fhirhub.smart.storage.accounts import Accounts
-from fhirhub.smart.storage.clients import Clients
+from fhirhub.smart.storage.clients import Client, Clients
 from fhirhub.store.engine import Lane
 
 LOGINS = (
@@ -72,11 +72,8 @@ async def ensure_people(people: People, keys: Keys) -> int:
     return made
 
 
-async def ensure_clients(clients: Clients, keys: Keys, port: int) -> int:
-    """Register the sample app and the laboratory's system, if they are not there yet; how many that were.
-
-    ``port``: where the server listens on this machine, for starting the app from the launch page.
-    """
+async def ensure_clients(clients: Clients, keys: Keys) -> int:
+    """Register the sample app and the laboratory's system, if they are not there yet; how many that were."""
     made = 0
     if await clients.get(APP) is None:
         await clients.add(
@@ -86,7 +83,7 @@ async def ensure_clients(clients: Clients, keys: Keys, port: int) -> int:
             kind="public",
             # Without a port: an app on this machine may take any.
             redirect_uris=(f"http://127.0.0.1{APP_PATH}",),
-            launch_url=f"http://127.0.0.1:{port}{APP_PATH}launch.html",
+            launch_url=f"http://127.0.0.1{APP_PATH}launch.html",
             scopes=APP_SCOPES,
             demo=True,
         )
@@ -117,6 +114,22 @@ def system_key(keys: Keys) -> dict[str, str]:
         name: urlsafe_b64encode(number.to_bytes(48, "big")).decode().rstrip("=")
         for name, number in numbers.items()
     }
+
+
+async def has_app(clients: Clients) -> bool:
+    """Whether the sample app is registered, and nobody has deactivated it."""
+    client = await clients.get(APP)
+    return client is not None and client.active and client.demo
+
+
+def launch_url(client: Client, origin: str) -> str | None:
+    """Where ``client`` is started from the record at ``origin``.
+
+    The sample app lies on whatever port the server has now, not on the one it had when it was registered.
+    """
+    if client.demo and client.id == APP:
+        return f"{origin}{APP_PATH}launch.html"
+    return client.launch_url
 
 
 async def has_demo(lane: Lane) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from fhirhub.errors import BadRequest, Issue, NotFound
 from fhirhub.smart.context import Smart
+from fhirhub.smart.demo import launch_url
 from fhirhub.smart.redirects import with_parameters
 from fhirhub.smart.storage.accounts import Account
 from fhirhub.smart.storage.authorizations import Context, add_launch
@@ -31,14 +32,15 @@ async def mint(smart: Smart, origin: str, client_id: str, account: Account, cont
     client = await smart.clients.get(client_id)
     if client is None or not client.active:
         raise NotFound(Issue("not-found", f"There is no active client {client_id[:80]!r}.", "client"))
-    if not client.launch_url:
+    start = launch_url(client, origin)
+    if start is None:
         text = f"{client.name} has no launch URL; register it with --launch-url to start it from here."
         raise BadRequest(Issue("business-rule", text, "client"))
     if not account.active:
         raise BadRequest(Issue("business-rule", f"The account {account.username} is not active.", "user"))
     check(account, context)
     handle = await add_launch(smart.lane, client.id, account.id, context, smart.clock())
-    return with_parameters(client.launch_url, (("iss", fhir_base(origin)), ("launch", handle)))
+    return with_parameters(start, (("iss", fhir_base(origin)), ("launch", handle)))
 
 
 def check(account: Account, context: Context) -> None:
