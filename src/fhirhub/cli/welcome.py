@@ -20,7 +20,7 @@ from fhirhub.store.engine import Lane
 
 HOURS = 8
 """How long the token of the line to paste is good."""
-SCOPES = "user/Patient.rs user/Observation.rs"
+SCOPES = "user/*.rs"
 
 
 def lines(settings: Settings, dsn: str, base: str) -> list[str]:

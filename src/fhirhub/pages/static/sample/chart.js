@@ -21,7 +21,7 @@ function step(span) {
 function scales(points, width) {
   const days = points.map((one) => one.at.getTime()), values = points.map((one) => one.value);
   const [first, last] = [Math.min(...days), Math.max(...days)];
-  const room = Math.max((Math.max(...values) - Math.min(...values)) * 0.1, 1);
+  const room = Math.max((Math.max(...values) - Math.min(...values)) * 0.15, 1);
   const [low, high] = [Math.min(...values) - room, Math.max(...values) + room];
   return {
     first, last, low, high,
@@ -60,6 +60,10 @@ export function draw(figure, name, lines) {
   lines.forEach((line, index) => {
     const way = line.points.map((one) => `${x(one.at.getTime()).toFixed(1)},${y(one.value).toFixed(1)}`).join(" ");
     svg.append(made("polyline", { class: `line line-${index}`, points: way }));
+    const begin = line.points[0];
+    if (line.label && begin) {
+      svg.append(made("text", { x: x(begin.at.getTime()) + 4, y: y(begin.value) - 10 }, line.label));
+    }
     for (const one of line.points) {
       const dot = made("circle", { class: `dot line-${index}`, cx: x(one.at.getTime()), cy: y(one.value), r: 3.2 });
       dot.append(made("title", {}, `${one.at.toLocaleDateString()}: ${line.label} ${one.value} ${line.unit}`));
