@@ -201,3 +201,15 @@ async def test_a_consent_against_an_organization_is_for_those_who_work_there(
     assert not await unknown.sees("/Observation/plain")
     assert (await door.call("DELETE", "/Consent/not-lab")).status_code in (200, 204)
     assert await lab.sees("/Observation/plain")
+
+
+async def test_who_may_read_the_trail(token: Token) -> None:
+    admin = await token(role="admin", fhir_user=None, username="root")
+    found = (await admin.call("GET", "/AuditEvent?_count=5")).json()
+    assert len(found["entry"]) == 5
+    ana = await token("patient/*.rs", role="patient", patient="ana", fhir_user="Patient/ana")
+    mine = (await ana.call("GET", "/AuditEvent?_count=5")).json()
+    assert mine["entry"]
+    assert "Patient/bob" not in str(mine)
+    doc = await token(fhir_user="Practitioner/doc")
+    assert (await doc.call("GET", "/AuditEvent")).status_code == 403

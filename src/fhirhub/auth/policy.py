@@ -93,6 +93,8 @@ class Policies:
     boundary: Boundary
     opaque: frozenset[str]
     """Types that a consent's denial by code withholds as a whole."""
+    recorded: frozenset[str]
+    """Types that labels and consents do not concern."""
     types: tuple[str, ...]
     """All resource types, for ``*``."""
 
@@ -146,8 +148,10 @@ def read(
         if unknown:
             raise PolicyError(f"label rule {label.name}: there is no role {_listed(unknown)}")
     opaque = _strings(labels.get("consent", {}).get("opaque", ()), "consent, opaque")
-    _check_types(opaque, every, "consent, opaque")
-    return Policies(made, groups, rules, _boundary(compartment, groups, every), frozenset(opaque), every)
+    recorded = _strings(labels.get("recorded", {}).get("types", ()), "recorded, types")
+    _check_types((*opaque, *recorded), every, "labels.toml")
+    boundary = _boundary(compartment, groups, every)
+    return Policies(made, groups, rules, boundary, frozenset(opaque), frozenset(recorded), every)
 
 
 def _role(

@@ -205,6 +205,15 @@ def test_breaking_the_glass_is_for_those_the_policy_names() -> None:
     assert decided(given).sight.holder != decided(replace(given, reason="")).sight.holder
 
 
+def test_the_trail_is_open_to_those_who_review_it() -> None:
+    deny = {"status": "active", "patient": patient("ana"), "provision": {"type": "deny"}}
+    for given in (grant("user/*.rs", role="admin"), grant("system/AuditEvent.rs", kind="system")):
+        assert decided(given, [deny]).sight.is_open("s", "AuditEvent")
+        assert decided(given, [deny]).sight.is_open("r", "AuditEvent")
+    assert not decided(grant("user/*.rs", **ANA)).sight.is_open("s", "AuditEvent")
+    assert decided(grant("user/*.rs", **DOC)).sight.of("s", "AuditEvent") == NONE
+
+
 # -- clients -------------------------------------------------------------------------------------------------------
 
 LAB = {"rules": [{"types": ["Observation"], "may": "cs", "where": "status=final"}], "labels": ["restricted"]}
