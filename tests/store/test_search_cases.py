@@ -136,3 +136,21 @@ async def test_a_chain_does_not_see_what_was_deleted(rig: Rig) -> None:
     assert await found(rig, "Observation", "code=a&subject:Patient.gender:missing=true", 1) == ["o"]
     await rig.delete(("Patient", "p"))
     assert await found(rig, "Observation", "code=a&subject:Patient.gender:missing=true", 1) == []
+
+
+async def test_a_contained_resource_has_no_time_of_its_own(rig: Rig) -> None:
+    inner = {"resourceType": "Medication", "id": "m", "status": "active"}
+    held = {
+        "contained": [inner],
+        "medicationReference": {"reference": "#m"},
+        "subject": {"reference": "Patient/p"},
+    }
+    document = {"resourceType": "MedicationRequest", "id": "r", "status": "active", "intent": "order", **held}
+    await rig.put(document)
+    for query, ids in (
+        ("_id=r&medication.status=active", ["r"]),
+        ("_id=r&medication._lastUpdated=gt2020", []),
+    ):
+        pairs = [tuple(piece.split("=")) for piece in query.split("&")]
+        assert await found(rig, "MedicationRequest", query, 1) == ids
+        assert rig.expected(rig.request("MedicationRequest", pairs)) == set(ids)

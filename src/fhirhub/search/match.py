@@ -52,11 +52,15 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A resource as a search sees it; ``updated`` is in microseconds since 1970 UTC."""
+    """A resource as a search sees it.
+
+    ``updated`` is in microseconds since 1970 UTC; None for a contained resource, which has no such time of its own
+    (https://hl7.org/fhir/R4/references.html#contained).
+    """
 
     type: str
     id: str
-    updated: int
+    updated: int | None
     rows: Rows
 
 
@@ -124,7 +128,7 @@ def _chain(chain: Chain, subject: Subject, world: World) -> bool:
 def _contains(asked: Contained, subject: Subject, world: World) -> bool:
     for place, inner in enumerate(subject.rows.inside):
         if inner.type == asked.type and (not asked.pid or (asked.pid, place) in subject.rows.links):
-            if matches(asked.part, Subject(inner.type, inner.id, subject.updated, inner.rows), world):
+            if matches(asked.part, Subject(inner.type, inner.id, None, inner.rows), world):
                 return True
     return False
 
@@ -192,7 +196,7 @@ def matches(predicate: Predicate, subject: Subject, world: World | None = None) 
         case Ids(ids):
             return subject.id in ids
         case Updated(bounds):
-            return _within(bounds, subject.updated, subject.updated)
+            return subject.updated is not None and _within(bounds, subject.updated, subject.updated)
         case Chain():
             return _chain(predicate, subject, around)
         case Has():
