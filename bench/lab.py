@@ -119,9 +119,15 @@ class Lab:
         http_server: str = "",
         home: Path | None = None,
         auth: bool = False,
+        audit: bool = True,
     ) -> Iterator[Server]:
-        """``fhirhub serve`` on the database ``dsn`` (None: the embedded store in ``home``), open unless ``auth``."""
-        process, port = self.spawn(dsn, workers=workers, http_server=http_server, home=home, auth=auth)
+        """``fhirhub serve`` on the database ``dsn`` (None: the embedded store in ``home``).
+
+        Open, unless ``auth``; then with an audit trail unless ``audit`` is False.
+        """
+        process, port = self.spawn(
+            dsn, workers=workers, http_server=http_server, home=home, auth=auth, audit=audit
+        )
         try:
             server = Server(port, [process], self.postgres.pid)
             # It is ready when its first worker is: the others must have their share of the connections, too.
@@ -139,11 +145,13 @@ class Lab:
         home: Path | None = None,
         port: int = 0,
         auth: bool = False,
+        audit: bool = True,
     ) -> tuple[subprocess.Popen[str], int]:
         """Start ``fhirhub serve`` and wait until it says that it is ready; the process and its port."""
         environment = self.environment(dsn, home) | {"FHIRHUB_HTTP_SERVER": http_server or self.http_server}
         command = [sys.executable, "-m", "fhirhub", "serve", "--json", "--port", str(port)]
         command += [] if auth else ["--no-auth"]
+        environment |= {} if audit else {"FHIRHUB_AUDIT": "off"}
         process = subprocess.Popen(
             [*command, "--workers", str(workers or self.workers)],
             stdin=subprocess.DEVNULL,

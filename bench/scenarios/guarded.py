@@ -12,7 +12,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from random import Random
 from urllib.parse import urlencode
 
@@ -29,12 +29,10 @@ from bench.shapes import CLIENTS, MH, Draw
 _SCOPE = "system/*.rs"
 _KEY = "bench"
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-Users = Callable[[str], Iterator[User]]
-"""Makes users that send a header ("" for none)."""
 
 
 def guarded(lab: Lab, scale: Scale) -> Figures:
-    """Reads and the mix of search-mh, 64 clients each, in turn with and without authorization and audit."""
+    """Reads and the mix of search-mh, 64 clients each, in turn open, with authorization, and with the audit trail, too."""
     place = practice(lab, scale.patients[0])
     draw = Draw(Random("guarded"), place.clinic)
     reads = [f"{type_}/{draw.id(type_)}" for type_ in ("Patient", "Observation") for _ in range(500)]
@@ -42,15 +40,22 @@ def guarded(lab: Lab, scale: Scale) -> Figures:
     loads = {"read": reads, "search-mh": searches}
     figures: Figures = {}
     pem, client = _registered(lab, place.dsn)
-    with lab.fhirhub(place.dsn) as plain, lab.fhirhub(place.dsn, auth=True) as strict:
-        header = f"Authorization: Bearer {_token(strict, pem, client)}"
-        for name, paths in loads.items():
-            found = {"open": Rounds(), "guarded": Rounds()}
+    with ExitStack() as stack:
+        servers = {
+            "open": stack.enter_context(lab.fhirhub(place.dsn)),
+            "without audit": stack.enter_context(lab.fhirhub(place.dsn, auth=True, audit=False)),
+            "guarded": stack.enter_context(lab.fhirhub(place.dsn, auth=True)),
+        }
+        # A token is good at every server on the store.
+        token = f"Authorization: Bearer {_token(servers['guarded'], pem, client)}"
+        headers = {name: "" if name == "open" else token for name in servers}
+        for load, paths in loads.items():
+            found = {name: Rounds() for name in servers}
             for _ in range(scale.rounds):
-                _round(plain, paths, "", scale, found["open"])
-                _round(strict, paths, header, scale, found["guarded"])
-            figures[name] = {
-                **{key: rounds.summary() for key, rounds in found.items()},
+                for name, server in servers.items():
+                    _round(server, paths, headers[name], scale, found[name])
+            figures[load] = {
+                **{name: rounds.summary() for name, rounds in found.items()},
                 "kept": round(found["guarded"].rate / found["open"].rate, 3),
                 "cpu_ratio": round(found["guarded"].all_cpu() / found["open"].all_cpu(), 3),
             }
