@@ -15,7 +15,7 @@ from searching import BASES
 
 Pair = tuple[str, str]
 PREFIXES = ("", "", "eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")
-SORTED = ("string", "date", "number", "quantity")
+SORTED = ("string", "date", "number", "quantity", "token")
 _ODD = ("nothing", "5", "2020-02", "Patient/nobody", "urn:y|z", "zz", "0")
 
 

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 import fhirhub.store.search as searching_module
+from fhirhub.fhirpath.compile import follow
 from fhirhub.resource.json import dumps, parse
 from fhirhub.search.extract import Extractor
 from fhirhub.search.match import Subject, matches
@@ -133,12 +134,27 @@ class Rig:
             return subject.id
         if sort.code == "_lastUpdated":
             return subject.updated
+        if sort.kind == "token":
+            return self._code(subject, sort)
         rows, keys = subject.rows, {pid << VALUE_BITS for pid in sort.pids or (sort.pid,)}
         code = definitions.sort_date.get(subject.type)
         if code and sort.kind == "date" and sort.pid == definitions.search_parameters(subject.type)[code].pid:
             return rows.date if rows.date > -(1 << 62) else None
         table = {"string": rows.strings, "date": rows.dates}.get(sort.kind, rows.numbers)
         found = [row[1] for row in table if row[0] in keys]
+        return (max if sort.descending else min)(found, default=None)
+
+    def _code(self, subject: Subject, sort: Any) -> str | None:
+        """The first or the last of the codes, as the document has them."""
+        document = self.documents[subject.type, subject.id]
+        found: list[str] = []
+        for route in registry.facets(subject.type)[sort.code].routes:
+            for value in follow(route, document):
+                values = value.get("coding", []) if route.type_name == "CodeableConcept" else [value]
+                for each in values:
+                    text = each.get("code", each.get("value")) if isinstance(each, dict) else each
+                    if text is not None:
+                        found.append({True: "true", False: "false"}.get(text, str(text)))
         return (max if sort.descending else min)(found, default=None)
 
     def check_order(self, request: SearchRequest, ids: list[str]) -> None:

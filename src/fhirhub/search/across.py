@@ -141,7 +141,7 @@ def _sorts(readings: Sequence[tuple[Sort, ...]], value: str) -> tuple[Sort, ...]
             raise refuse("_sort", f"{same[0].code} is not of the same kind on all of these types")
         pids = dict.fromkeys(pid for each in same if not each.paths for pid in (each.pids or (each.pid,)))
         paths = dict.fromkeys(path for each in same for path in each.paths)
-        merged.append(replace(same[0], pids=tuple(pids), paths=tuple(paths)))
+        merged.append(replace(same[0], pids=tuple(pids), paths=tuple(paths), routes=()))
     return tuple(merged)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fhirhub.errors import Issue
+from fhirhub.fhirpath.compile import Route
 from fhirhub.search.predicate import And, Predicate
 
 SCORE = "_score"
@@ -17,7 +18,8 @@ class Sort:
     """One ``_sort`` key: a parameter of the type (``pid``), or ``_id`` / ``_lastUpdated`` by ``code``.
 
     ``pids`` are the parameters whose ordered rows count (several where it is the union of others); ``paths``
-    (column, SQL/JSON path) lead to the values in the document where there are no such rows.
+    (column, SQL/JSON path) lead to the values in the document where there are no such rows. ``routes`` lead there, too,
+    if each of those values is a token that stands under ``pid``.
     """
 
     code: str
@@ -26,6 +28,7 @@ class Sort:
     descending: bool
     pids: tuple[int, ...] = ()
     paths: tuple[tuple[str, str], ...] = ()
+    routes: tuple[Route, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

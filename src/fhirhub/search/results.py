@@ -13,6 +13,7 @@ from fhirhub.search.filters import Filters, not_understood, suggestion
 from fhirhub.search.limits import MAX_COUNT, MAX_CURSOR, MAX_INCLUDES, MAX_SORTS
 from fhirhub.search.parameters.base import Alias, Facet, refuse, shortened, too_costly
 from fhirhub.search.parameters.special import ROWLESS
+from fhirhub.search.parameters.token import has_codes
 from fhirhub.search.registry import Registry
 from fhirhub.search.request import SCORE, Include, SearchRequest, Sort
 from fhirhub.search.sorting import BY_DOCUMENT, ORDERED, document_paths
@@ -106,7 +107,11 @@ class Results:
         pids = () if paths else tuple(dict.fromkeys(alias.pid for alias in facet.aliases))
         if len(pids) == 1:
             return Sort(code, pids[0], facet.kind, descending)
-        return Sort(code, facet.pid, facet.kind, descending, pids, paths)
+        found = Sort(code, facet.pid, facet.kind, descending, pids, paths)
+        bases = facet.aliases or (Alias(facet.pid),)
+        if facet.kind == "token" and len(bases) == 1 and bases[0].only is None and has_codes(facet.routes):
+            return replace(found, pid=bases[0].pid, routes=facet.routes)
+        return found
 
     def include(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
         """``_include`` or ``_revinclude``, with or without ``:iterate``."""

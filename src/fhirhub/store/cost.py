@@ -91,8 +91,10 @@ class Estimator:
     definitions: Definitions
     compiler: Compiler
 
-    def page(self, request: SearchRequest, parts: Sequence[Condition], plan: Plan) -> Cost:
-        """A first page."""
+    def page(
+        self, request: SearchRequest, parts: Sequence[Condition], plan: Plan, ranks: Sequence[tuple[int, str]]
+    ) -> Cost:
+        """A first page; ``ranks`` are the keys that a ranked plan walks."""
         cost, rt = Cost(), self.compiler.root
         others = [part for n, part in enumerate(parts) if n != plan.driver]
         driver = parts[plan.driver] if plan.driver >= 0 else None
@@ -104,6 +106,9 @@ class Estimator:
             for sort in request.sort:
                 weight = DOCUMENT if sort.paths else 1.0
                 cost.add(found * weight, f"sorting {name} by {sort.code}", _sorted_otherwise(sort.code))
+        elif plan.kind == "ranked":
+            found = self._ranked(request, others, ranks)
+            cost.add(found, f"walking {name} by {request.sort[0].code}", self._narrower(driver, request))
         else:
             found = self._walked(request, driver, others)
             cost.add(found, f"walking {name}", self._narrower(driver, request))
@@ -131,6 +136,16 @@ class Estimator:
         for part in others:
             share *= min(max(self._rows(part, self.compiler.root), 1.0) / size, 1.0)
         return min((request.count + 1) / share, self._rows(driver, self.compiler.root))
+
+    def _ranked(
+        self, request: SearchRequest, others: Sequence[Condition], ranks: Sequence[tuple[int, str]]
+    ) -> float:
+        """The same, of a walk through the rows of each key, and in the end through what has none of them."""
+        each = self._walked(request, None, others)
+        rows = [self.compiler.statistics.key(key) for key, _ in ranks]
+        walked = sum(min(each, found) for found in rows) + len(ranks)
+        full = sum(rows) >= each
+        return walked if full else walked + self._rows(None, self.compiler.root)
 
     def listing(self, where: Condition, rt: int) -> float:
         """Entries looked at to list all resources of ``rt`` that fulfil ``where``: the other side of ``rids``."""

@@ -17,6 +17,7 @@ KINDS = {
     "range": "walks the index of values in their order and stops when the page is full",
     "resource": "walks all resources of the type by main date and stops when the page is full",
     "updated": "walks all resources of the type by last change and stops when the page is full",
+    "ranked": "walks the codes of the parameter in their order and stops when the page is full",
     "sort": "gathers all matches, then sorts them",
 }
 
@@ -56,13 +57,13 @@ async def explain(
 ) -> Explained:
     """How ``request`` would run; with ``run`` it does, and the steps tell what they took."""
     asked = await searcher.asked(request, fetch, keep=True)
-    plan, position, _ = searcher.place(asked)
+    plan, position, _ = await searcher.place(asked, fetch)
     compiler = searcher.compiler(asked)
     found = Explained(plan)
     for part in asked.parts:
         rows = searcher.statistics.rows(part, compiler.root, asked.keys)
         found.parts.append((described(searcher.definitions, part), rows))
-    found.cost = searcher.estimator(asked).page(request, asked.parts, plan)
+    found.cost = searcher.cost(asked, plan)
     found.sql, values, _ = searcher.statement(asked, plan, position)
     options = "analyze, buffers" if run else "costs"
     found.steps = [row[0] for row in await fetch(f"explain ({options}) {found.sql}", *values)]

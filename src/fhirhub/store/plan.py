@@ -44,7 +44,8 @@ class Plan:
     """``driver`` is the position of the driving part of the condition, -1 for none.
 
     ``kind``: ``token`` (rows of keys, by main date), ``range`` (string, date or number rows, by value),
-    ``resource`` (all of the type, by main date), ``updated`` (all, by last change), ``sort`` (gathered).
+    ``resource`` (all of the type, by main date), ``updated`` (all, by last change), ``sort`` (gathered), ``ranked`` (the
+    rows of a parameter's codes, one code after the other).
     """
 
     kind: str

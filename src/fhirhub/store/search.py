@@ -16,13 +16,14 @@ from fhirhub.search.predicate import And, Chain, Has, Keys, Not, OfType, Or, Ref
 from fhirhub.search.request import SCORE, SearchRequest
 from fhirhub.search.rows import VALUE_BITS
 from fhirhub.store.codings import leaves, spelt_out
-from fhirhub.store.cost import UNGUARDED, Estimator, Guard
+from fhirhub.store.cost import UNGUARDED, Cost, Estimator, Guard
 from fhirhub.store.cursor import Sealer
 from fhirhub.store.deferred import Deferred
 from fhirhub.store.includes import BY_RID, FOUND, Head, Test, Within, include
 from fhirhub.store.plan import Plan, choose, fits, parts_of
 from fhirhub.store.predicates import Candidate, Compiler
 from fhirhub.store.ranges import Condition, fold
+from fhirhub.store.ranked import RankedWalk, Ranking, Ranks, can_rank, stands_once
 from fhirhub.store.reads import COLUMNS, stored
 from fhirhub.store.records import Page, Stored
 from fhirhub.store.resolve import Fetch, Name, Resolver
@@ -35,6 +36,8 @@ ESTIMATE = 20_000.0
 """``_total=estimate`` counts exactly when it expects no more than this."""
 COUNTED = 1_000_000.0
 """Index entries, by the estimate, up to which ``_total=accurate`` is: about a second. Beyond, it is an estimate, too."""
+FEW = 1000.0
+"""Entries that are gathered and sorted without looking for another way."""
 
 
 @dataclass(slots=True)
@@ -47,6 +50,8 @@ class Asked:
     keys: dict[Condition, tuple[int, ...]]
     purpose: str
     """What a cursor of this request is bound to."""
+    ranks: Ranking = ()
+    """The codes that a ranked plan goes by."""
 
     @property
     def is_empty(self) -> bool:
@@ -66,6 +71,7 @@ class Searcher:
     statistics: Statistics
     sealer: Sealer
     deferred: Deferred
+    ranks: Ranks
     guard: Guard = UNGUARDED
 
     async def search(self, request: SearchRequest, fetch: Fetch, *, keep: bool = True) -> Page:
@@ -83,9 +89,9 @@ class Searcher:
             page.total = await self._count(asked, fetch, total, page.notes)
         if counting:
             return page
-        plan, position, after = self.place(asked)
+        plan, position, after = await self.place(asked, fetch)
         if request.cursor is None:
-            cost = self.estimator(asked).page(request, asked.parts, plan)
+            cost = self.cost(asked, plan)
             cost.check(self.guard, request.type or "_type")
             page.cost = cost.entries
         sql, values, width = self.statement(asked, plan, position)
@@ -179,7 +185,7 @@ class Searcher:
 
     # -- the page --------------------------------------------------------------------------------------------
 
-    def _main_date(self, type_: str) -> int | None:
+    def main_date(self, type_: str) -> int | None:
         """The pid of the main date; a search across types has none."""
         code = self.definitions.sort_date.get(type_)
         return self.definitions.search_parameters(type_)[code].pid if code else None
@@ -194,36 +200,59 @@ class Searcher:
         """Tells what statements of ``asked`` cost."""
         return Estimator(self.definitions, self.compiler(asked))
 
-    def place(self, asked: Asked) -> tuple[Plan, Position | None, int | None]:
+    def cost(self, asked: Asked, plan: Plan) -> Cost:
+        """What the first page costs by ``plan``."""
+        return self.estimator(asked).page(asked.request, asked.parts, plan, asked.ranks)
+
+    async def place(self, asked: Asked, fetch: Fetch) -> tuple[Plan, Position | None, int | None]:
         """The plan and the position of the page: chosen for a first one, pinned in the link of any other.
 
         The third is where a page that goes on with includes begins.
         """
         request = asked.request
         if request.cursor is None:
-            main = self._main_date(request.type)
-            return choose(request, asked.parts, self.compiler(asked), main), None, None
+            main = self.main_date(request.type)
+            plan = choose(request, asked.parts, self.compiler(asked), main)
+            return await self._ranked(asked, plan, fetch), None, None
         plan, values, rid, backward, *after = self.sealer.open(request.cursor, asked.purpose)
         position = None if values is None else Position(values, rid, backward)
         pinned = Plan(*plan)
-        if not fits(pinned, asked.parts):
+        ranks = await self.ranks.of(request.type, request.sort[0], fetch) if pinned.kind == "ranked" else ()
+        asked.ranks = ranks or ()
+        if not fits(pinned, asked.parts) or ranks is None:
             # A unit or a text that was new to the store has made the condition another one.
             text = "The record has changed so that this page link leads nowhere; start again from the first page."
             raise BadRequest(Issue("expired", text))
         return pinned, position, (after[0] if after else None)
 
+    async def _ranked(self, asked: Asked, plan: Plan, fetch: Fetch) -> Plan:
+        """``plan``, or a walk through the codes that the matches are sorted by, if that is cheaper."""
+        if plan.kind != "sort" or not can_rank(asked.request, self.main_date(asked.request.type)):
+            return plan
+        gathered = self.cost(asked, plan).entries
+        if gathered <= FEW:
+            return plan
+        sort = asked.request.sort[0]
+        asked.ranks = await self.ranks.of(asked.request.type, sort, fetch) or ()
+        walked = Plan("ranked", -1, sort.descending)
+        return walked if asked.ranks and self.cost(asked, walked).entries < gathered else plan
+
     def statement(self, asked: Asked, plan: Plan, position: Position | None) -> tuple[str, list[Any], int]:
         """The statement of a page: its text, its arguments and the number of its order columns."""
         compiler, request = self.compiler(asked), asked.request
-        main = self._main_date(request.type)
-        walker = Walker(compiler, request, asked.parts, plan, main, position, request.count + 1)
-        walk, width = walker.sql()
+        main = self.main_date(request.type)
+        if plan.kind == "ranked":
+            single = stands_once(request.sort[0], request.type, self.definitions)
+            walk = RankedWalk(compiler, asked.parts, asked.ranks, single, plan.descending, position)
+            sql, width = walk.sql(request.count + 1), RankedWalk.WIDTH
+        else:
+            sql, width = Walker(compiler, request, asked.parts, plan, main, position, request.count + 1).sql()
         with_keys = any(not each.reverse for each in request.includes)
         extra = ", r.keys" if with_keys else ""
         order_columns = "".join(f", w.k{n}" for n in range(width))
         sql = (
             f"select r.id, r.rt, {COLUMNS}{order_columns}{extra} from (select *, row_number() over () as place"
-            f" from ({walk}) as x) as w cross join lateral (select * from"
+            f" from ({sql}) as x) as w cross join lateral (select * from"
             f" {table('resource', compiler.root)} r where r.rid = w.rid offset 0) as r"
             " order by w.place"
         )

@@ -26,6 +26,7 @@ from fhirhub.store.history import history
 from fhirhub.store.latest import latest
 from fhirhub.store.pack import Packer
 from fhirhub.store.parameters import Membership
+from fhirhub.store.ranked import Ranks
 from fhirhub.store.reads import VERSION, Reader, read_many, stored
 from fhirhub.store.records import Change, HistoryPage, Page, Stored, Written
 from fhirhub.store.resolve import WITNESSES, Resolver, RidSource
@@ -118,7 +119,8 @@ class Store:
             lanes["write"], packer, resolver, RidSource(), types, integrity=integrity, chains=chains
         )
         deferred = Deferred(definitions, self.secret)
-        self.searcher = Searcher(definitions, resolver, self.statistics, self.sealer, deferred, guard)
+        ranks = Ranks(definitions.type_number, self.secret)
+        self.searcher = Searcher(definitions, resolver, self.statistics, self.sealer, deferred, ranks, guard)
         self._refresher: asyncio.Task[None] | None = None
 
     @classmethod

@@ -9,12 +9,12 @@ they are called, for ``:text``; a concept without codings has a row for its text
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 from fhirhub.definitions.tables import Definitions
-from fhirhub.fhirpath.compile import Route
+from fhirhub.fhirpath.compile import Route, follow
 from fhirhub.search.parameters.base import (
     NUL,
     Context,
@@ -225,6 +225,35 @@ def indexer(pid: int, route: Route, secret: bytes) -> Emit | None:
             rows.tokens.add(hashed_key(pid, spelling, secret))
 
     return emit
+
+
+def has_codes(routes: Iterable[Route]) -> bool:
+    """Whether all values at the end of ``routes`` are codes, each under a key that stands for nothing but it."""
+    return all(route.type_name in BARE | CODED for route in routes)
+
+
+def codes_by_key(
+    pid: int, routes: Iterable[Route], document: dict[str, Any], secret: bytes
+) -> dict[int, str]:
+    """The codes at the end of ``routes`` (see :func:`has_codes`), each under the key of its row."""
+    found: dict[int, str] = {}
+    for route in routes:
+        for value in follow(route, document):
+            if route.type_name in BARE:
+                found.update((hashed_key(pid, each, secret), each[1:]) for each in _bare(value))
+            else:
+                found.update(_codes_of(pid, value, secret))
+    return found
+
+
+def _codes_of(pid: int, value: Any, secret: bytes) -> Iterator[tuple[int, str]]:
+    codings = value.get("coding", [value]) if type(value) is dict else ()
+    for coding in codings if type(codings) is list else ():
+        system, code = (coding.get("system"), coding.get("code")) if type(coding) is dict else (None, None)
+        if type(code) is str and code and (system is None or type(system) is str):
+            key, _ = _code_keys(pid, system, code, secret)
+            if key is not None:
+                yield key, code
 
 
 def _implied(route: Route, system: str, code: str | None, query: Query) -> Iterable[str]:
