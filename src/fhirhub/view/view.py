@@ -18,10 +18,10 @@ from fhirhub.exchange import Origin
 from fhirhub.resource import json
 from fhirhub.search.extract import Extractor
 from fhirhub.search.match import Subject
-from fhirhub.search.narrowing import narrowed
-from fhirhub.search.predicate import Predicate
+from fhirhub.search.narrowing import narrowed, pids_of
+from fhirhub.search.predicate import Keys, Not, Predicate
 from fhirhub.search.request import SearchRequest
-from fhirhub.search.sight import ALL, Sight
+from fhirhub.search.sight import ALL, NAME, Sight
 from fhirhub.store.audit.search import Rows, Wanted
 from fhirhub.store.audit.trail import Trail
 from fhirhub.store.audit.writer import AuditWriter
@@ -125,11 +125,14 @@ class View:
 
         To be shown for ``r``; for other actions it is the whole resource, and must not leave.
         """
-        if self.sight.is_open(action, type):
+        found = None
+        decided = self.sight.is_open(action, type)
+        if decided or self._only_labels(action, type):
             async with self._turn:
                 found = await self._source.read(type, id)
-        else:
-            found = (await self._visible(action, type, [id])).get(id)
+            decided = decided or (found is not None and not found.deleted and is_unlabelled(found))
+        if not decided:
+            found = (await self._present(action, type, [id])).get(id)
         if self.trail is not None and found is not None and action == "r":
             self.trail.saw((found,))
         return found
@@ -141,14 +144,14 @@ class View:
                 return await self._source.read_many(names)
         found: dict[Name, Stored] = {}
         for type, ids in _by_type(names).items():
-            seen = await self._visible(action, type, ids)
+            seen = await self._present(action, type, ids)
             found |= {(type, id): stored for id, stored in seen.items()}
         return [found.get(name) for name in names]
 
     async def vread(self, type: str, id: str, version: int) -> Stored | None:
         """One version, when both the present one and that one may be seen."""
         is_open = self.sight.is_open("r", type)
-        if not is_open and not await self._visible("r", type, [id]):
+        if not is_open and not await self._present("r", type, [id]):
             return None
         stored = await self._store.vread(type, id, version)
         if stored is None or not (is_open or self._was_visible(stored)):
@@ -168,7 +171,7 @@ class View:
         """One page of a history. That of many resources is for those who may see all of a type."""
         sight = self.sight
         if type is not None and id is not None and not sight.is_open("r", type):
-            if not await self._visible("r", type, [id]):
+            if not await self._present("r", type, [id]):
                 return HistoryPage()
             page = await self._store.history([type], id, since, at, count, cursor)
             page.versions = [self._shown(each) for each in page.versions if self._was_visible(each)]
@@ -176,13 +179,34 @@ class View:
             return page
         among = self._store.definitions.resource_types if type is None else (type,)
         if id is None:
-            among = tuple(each for each in among if sight.is_open("s", each))
+            among = tuple(each for each in among if self._sees_whole(each))
             if not among:
-                text = "The history of many resources is for those who may see every resource of a type."
+                text = "The history of many resources is for those who see more than the records of some patients."
                 raise Forbidden(Issue("forbidden", text))
         page = await self._store.history(among, id, since, at, count, cursor)
+        page.versions = await self._within_reach(page.versions)
         self._saw(page.versions)
         return page
+
+    def _sees_whole(self, type: str) -> bool:
+        """Whether nothing but labels and consents keeps the caller from resources of ``type``."""
+        sight = self.sight
+        return sight.is_open("s", type) or (sight.allows("s", type) and sight.of(NAME, type) == ALL)
+
+    async def _within_reach(self, versions: list[Stored]) -> list[Stored]:
+        """Those of ``versions`` that may be seen by themselves, and of which the present version may be."""
+        closed = {(each.type, each.id) for each in versions if not self.sight.is_open("s", each.type)}
+        if not closed:
+            return versions
+        present: set[Name] = set()
+        for type, ids in _by_type(sorted(closed)).items():
+            present |= {(type, id) for id in await self._present("s", type, ids)}
+        return [
+            self._shown(each)
+            for each in versions
+            if (each.type, each.id) not in closed
+            or ((each.type, each.id) in present and self._was_visible(each, "s"))
+        ]
 
     async def search(self, request: SearchRequest) -> Page:
         """One page of a search; nothing that is hidden is found, counted, followed or included."""
@@ -270,9 +294,42 @@ class View:
             return found
         return {id: self._shown(stored) for id, stored in found.items()}
 
-    def _was_visible(self, stored: Stored) -> bool:
+    async def _present(self, action: str, type: str, ids: Sequence[str]) -> dict[str, Stored]:
+        """What is within reach of ``action``, tombstones of what was included, by id.
+
+        What is hidden takes the same two statements as what is absent.
+        """
+        found = await self._visible(action, type, ids)
+        missing = [(type, id) for id in ids if id not in found]
+        if missing:
+            async with self._turn:
+                others = await self._source.read_many(missing)
+            for each in others:
+                if each is not None and each.deleted and await self._was_reached(each, action):
+                    found[each.id] = each
+        return found
+
+    async def _was_reached(self, tombstone: Stored, action: str) -> bool:
+        """Whether what was deleted had been within reach."""
+        if self.sight.of(NAME, tombstone.type) == ALL:
+            return True
+        last = await self._store.vread(tombstone.type, tombstone.id, tombstone.version - 1)
+        return last is not None and not last.deleted and self._was_visible(last, action)
+
+    def _only_labels(self, action: str, type: str) -> bool:
+        """Whether a resource without security labels is within reach for that alone."""
+        if type in self.sight.hidden:
+            return False
+        within = self.sight.of(action, type)
+        return (
+            isinstance(within, Not)
+            and isinstance(within.part, Keys)
+            and all(self._store.definitions.by_pid[pid].code == "_security" for pid in pids_of(within.part))
+        )
+
+    def _was_visible(self, stored: Stored, action: str = "r") -> bool:
         """Whether this version by itself is within reach; one that only says that it was deleted is."""
-        within = self.sight.of("r", stored.type)
+        within = self.sight.of(action, stored.type)
         if stored.deleted or within == ALL:
             return True
         rows = self._extractor.rows(json.parse(stored.render()), (self.origin.base,))
@@ -282,6 +339,11 @@ class View:
         """``stored`` without the elements that are hidden from the caller, and labelled as such."""
         hidden = self.sight.hidden.get(stored.type)
         return stored if not hidden or stored.content is None else redacted(stored, hidden)
+
+
+def is_unlabelled(stored: Stored) -> bool:
+    """Whether ``stored`` certainly has no security label."""
+    return stored.meta is None or '"security"' not in stored.meta
 
 
 def _by_type(names: Iterable[Name]) -> dict[str, list[str]]:
