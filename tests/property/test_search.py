@@ -11,7 +11,9 @@ from random import Random
 import pytest
 import pytest_asyncio
 
+import fhirhub.store.search as searching_module
 from fhirhub.errors import BadRequest
+from fhirhub.store.cost import Estimator
 from fhirhub.store.plan import Plan
 from fhirhub.store.store import Store
 from property.queries import Queries
@@ -73,3 +75,31 @@ async def test_searches_find_what_they_must(store: Store, seed: int) -> None:
                 raise AssertionError(f"world {seed}: {kind}?{shown} by {used[-1:]}: {error}") from error
     assert refused < SEARCHES / 10
     assert {plan.kind for plan in used} == {"token", "range", "resource", "updated", "sort"}
+
+
+async def test_codes_come_in_their_order(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every order by codes alone, walked page by page, with other criteria and without."""
+    world = World(FIRST)
+    rig = Rig(store)
+    await rig.load(world)
+    rng = Random(f"codes {FIRST}")
+    queries = Queries(registry, rig.documents.values(), rng)
+    monkeypatch.setattr(searching_module, "FEW", 0.0)
+    monkeypatch.setattr(Estimator, "ranked", lambda *about: 0.0)
+    walked = 0
+    for kind in queries.types:
+        for code, facet in registry.facets(kind).items():
+            if facet.kind != "token" or not facet.routes or rng.random() < 0.5:
+                continue
+            criteria = [queries.criterion(kind) for _ in range(rng.choice((0, 0, 0, 1)))]
+            pairs = [*criteria, ("_sort", rng.choice(("", "-")) + code)]
+            try:
+                request = rig.request(kind, pairs)
+            except BadRequest:
+                continue
+            pages = await rig.walk(request, rng.choice((1, 2, 3)))
+            ids = [each.id for each in flat(pages)]
+            assert set(ids) == rig.expected(request) and len(ids) == len(set(ids)), (kind, pairs)
+            rig.check_order(request, ids)
+            walked += bool(store.searcher.ranks.codes) and len(pages) > 1
+    assert walked > 30

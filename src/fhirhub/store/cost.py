@@ -107,7 +107,7 @@ class Estimator:
                 weight = DOCUMENT if sort.paths else 1.0
                 cost.add(found * weight, f"sorting {name} by {sort.code}", _sorted_otherwise(sort.code))
         elif plan.kind == "ranked":
-            found = self._ranked(request, others, ranks)
+            found = self.ranked(request, others, ranks)
             cost.add(found, f"walking {name} by {request.sort[0].code}", self._narrower(driver, request))
         else:
             found = self._walked(request, driver, others)
@@ -137,10 +137,10 @@ class Estimator:
             share *= min(max(self._rows(part, self.compiler.root), 1.0) / size, 1.0)
         return min((request.count + 1) / share, self._rows(driver, self.compiler.root))
 
-    def _ranked(
+    def ranked(
         self, request: SearchRequest, others: Sequence[Condition], ranks: Sequence[tuple[int, str]]
     ) -> float:
-        """The same, of a walk through the rows of each key, and in the end through what has none of them."""
+        """Entries that a walk passes through the rows of each key, and in the end through what has none of them."""
         each = self._walked(request, None, others)
         rows = [self.compiler.statistics.key(key) for key, _ in ranks]
         walked = sum(min(each, found) for found in rows) + len(ranks)
