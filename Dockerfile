@@ -1,6 +1,7 @@
 # syntax=docker/dockerfile:1
 # Two stages: one that installs and builds, one that runs. No compiler is needed in either: every dependency comes
-# as a wheel, PostgreSQL included.
+# as a wheel, PostgreSQL included. It listens for others, and so does not start without FHIRHUB_BASE_URL=https://…, and
+# wants FHIRHUB_TLS_CERT and FHIRHUB_TLS_KEY or a proxy that does TLS: see compose.yaml.
 
 FROM python:3.12-slim AS build
 WORKDIR /src
@@ -21,6 +22,7 @@ RUN useradd --system --uid 10001 --home-dir /var/lib/fhirhub --create-home --she
 COPY --from=build /opt/fhirhub /opt/fhirhub
 ENV PATH=/opt/fhirhub/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    FHIRHUB_HOST=0.0.0.0 \
     FHIRHUB_DATA_DIR=/var/lib/fhirhub/data \
     FHIRHUB_LOG_FORMAT=json
 USER fhirhub
@@ -28,7 +30,8 @@ WORKDIR /var/lib/fhirhub
 VOLUME /var/lib/fhirhub
 EXPOSE 8080
 STOPSIGNAL SIGTERM
+# The certificate is made for the name that callers use, not for this address.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
-  CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ.get('FHIRHUB_PORT', '8080')}/readyz\", timeout=2)"]
+  CMD ["python", "-c", "import os, ssl, urllib.request as u; e = os.environ.get; u.urlopen(f\"{'https' if e('FHIRHUB_TLS_CERT') else 'http'}://127.0.0.1:{e('FHIRHUB_PORT', '8080')}/readyz\", timeout=2, context=ssl._create_unverified_context())"]
 ENTRYPOINT ["fhirhub"]
 CMD ["serve"]
