@@ -108,10 +108,32 @@ async def test_a_job_waits_for_who_does_not_know(fresh_dsn: str) -> None:
     assert await value(fresh_dsn, ROWS) > 0
 
 
+async def test_what_failed_is_tried_again_by_the_next_start(fresh_dsn: str) -> None:
+    await filled(fresh_dsn, 10)
+    connection = await asyncpg.connect(fresh_dsn)
+    await connection.execute("delete from parameter_change")
+    await connection.execute(
+        "insert into parameter (pid, generation, type, code, resource, definition, state) values (8192, 1, 'Patient',"
+        " 'sex', 'sex', $1, 'building')",
+        '{"kind": "token", "expression": "Patient.gender", "targets": [], "components": [], "url": "http://x"}',
+    )
+    async with running(create_app(Settings(database_url=fresh_dsn, no_auth=True, log_level="error"))):
+        for _ in range(300):
+            if await connection.fetchval(STATE) == "ready":
+                break
+            await asyncio.sleep(0.1)
+    assert await connection.fetchval(STATE) == "ready"
+    await connection.close()
+
+
 async def test_other_definitions_are_noticed(fresh_dsn: str) -> None:
     await filled(fresh_dsn, 10)
     await work_off(fresh_dsn, load())
     connection = await asyncpg.connect(fresh_dsn)
+    async with running(create_app(Settings(database_url=fresh_dsn, no_auth=True, log_level="error"))):
+        # A parameter of one's own is no such change.
+        await asyncio.sleep(1.0)
+    assert await connection.fetchval("select count(*) from job where kind = 'reindex'") == 0
     assert not await notice_changes(connection.fetch, load())
     await connection.execute("update indexed set digest = 'another' where type = 'Patient'")
     await connection.execute("delete from token_general")

@@ -10,7 +10,10 @@ import typer
 
 from fhirhub.cli.common import JSON, answer, settings
 from fhirhub.definitions.tables import load
+from fhirhub.jobs.process import KINDS, work_off
 from fhirhub.store import migrate as migrations
+from fhirhub.store.engine import Lane
+from fhirhub.store.jobs import Job, Jobs
 from fhirhub.store.postgres import database
 from fhirhub.store.reindex import Reindexed
 from fhirhub.store.reindex import reindex as make_anew
@@ -81,15 +84,23 @@ def reindex(
     types: Annotated[
         list[str] | None, typer.Option("--type", help="Only this resource type; may be repeated.")
     ] = None,
+    status: Annotated[
+        bool, typer.Option("--status", help="Only tell what is being indexed in the background.")
+    ] = False,
     as_json: bool = JSON,
 ) -> None:
-    """Make all index rows anew, beside a running server; searches go on meanwhile."""
+    """Make all index rows anew, beside a running server; searches go on meanwhile.
+
+    Search parameters of one's own that wait to be indexed are indexed first.
+    """
     unknown = [each for each in types or () if each not in load().type_number]
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)} is no R4 resource type")
     loaded = settings().settings
     bases = (f"{loaded.base_url}/fhir",) if loaded.base_url else ()
     with database(loaded) as dsn:
+        if status:
+            return _tell(asyncio.run(_open(dsn)), as_json)
         found = asyncio.run(_reindex(dsn, types or [], bases))
     text = (
         f"Indexed {found.resources:,} resources anew; {found.overtaken:,} were changed by others meanwhile."
@@ -97,8 +108,35 @@ def reindex(
     answer({"resources": found.resources, "overtaken": found.overtaken}, text, as_json)
 
 
+def _said(job: Job) -> None:
+    print(f"{job.kind}: {job.done:,} of {job.total:,} resources", file=sys.stderr)
+
+
+async def _open(dsn: str) -> list[Job]:
+    lane = Lane(dsn, 1)
+    try:
+        return [job for job in await Jobs(lane.fetch).open() if job.kind in KINDS]
+    finally:
+        await lane.close()
+
+
+def _tell(jobs: list[Job], as_json: bool) -> None:
+    rows: list[dict[str, Any]] = [
+        {"kind": job.kind, "state": job.state, "done": job.done, "total": job.total, "percent": job.percent}
+        | {name: job.payload[name] for name in ("type", "types") if name in job.payload}
+        for job in jobs
+    ]
+    lines = [
+        f"{row['kind']} {row.get('type') or ', '.join(row.get('types') or ['all types'])}: {row['state']},"
+        f" {row['done']:,} of {row['total']:,} ({row['percent']} %)"
+        for row in rows
+    ]
+    answer(rows, "\n".join(lines) or "Nothing is being indexed.", as_json)
+
+
 async def _reindex(dsn: str, types: list[str], bases: tuple[str, ...]) -> Reindexed:
     await migrations.ensure(dsn)
+    await work_off(dsn, load(), bases, _said)
     store = await Store.open(dsn, load(), integrity=False)
 
     def progress(type_: str, done: int, total: int) -> None:

@@ -19,7 +19,7 @@ from fhirhub.search.rows import Rows
 from fhirhub.store import filling, registering
 from fhirhub.store.engine import Connection
 from fhirhub.store.jobs import BEAT, Jobs
-from fhirhub.store.parameters import CHANNEL, everybody_knows, load
+from fhirhub.store.parameters import CHANNEL, Fetch, everybody_knows, load
 
 INDEX, PURGE = "index", "purge"
 BATCH = 400
@@ -32,6 +32,16 @@ TELL = 1.0
 STILL_BUILDING = (
     "select pid from parameter where pid = any ($1::smallint[]) and state = 'building' order by pid for share"
 )
+LEFT = """
+select p.state, p.type, array_agg(p.pid) as pids, max(p.generation) as generation
+from parameter p
+where p.state in ('building', 'retired') and not exists (
+    select from job j
+    where j.kind in ('index', 'purge') and j.state in ('waiting', 'running')
+      and j.payload -> 'pids' @> to_jsonb(p.pid::integer)
+)
+group by p.state, p.type
+"""
 PROGRESS = "update parameter set done = $2, total = $3 where pid = any ($1::smallint[])"
 
 
@@ -45,6 +55,13 @@ async def register(connection: Connection, definitions: Definitions, jobs: Jobs)
                 await within.add(kind, {"type": type, "pids": some, "generation": found.generation})
 
     await registering.register(connection, definitions, due)
+
+
+async def revive(jobs: Jobs, fetch: Fetch) -> None:
+    """Make jobs anew for parameters whose own have failed. Two such jobs do no harm."""
+    for row in await fetch(LEFT):
+        kind = INDEX if row["state"] == "building" else PURGE
+        await jobs.add(kind, {"type": row["type"], "pids": row["pids"], "generation": row["generation"]})
 
 
 async def known(work: Work) -> None:

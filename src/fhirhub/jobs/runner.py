@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from fhirhub.errors import FhirError
+from fhirhub.jobs.parameters import revive
 from fhirhub.jobs.process import BUSY, DUE, KINDS
 from fhirhub.jobs.reindex import notice_changes
 from fhirhub.search.custom import Indexing, Own
@@ -71,7 +72,8 @@ class Runner:
 
     async def _see_to_it(self) -> None:
         with suppress(FhirError):
-            await notice_changes(self._store.fetch, self._store.definitions)
+            await notice_changes(self._store.fetch, self._store.published)
+            await revive(self.jobs, self._store.fetch)
         while True:
             await self._due.wait()
             self._due.clear()

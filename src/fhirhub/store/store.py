@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from fhirhub.definitions.tables import Definitions
@@ -77,7 +78,11 @@ class Session:
 
     async def search(self, request: SearchRequest) -> Page:
         """One page of a search, with what this session has written."""
-        return await self._store.searcher.search(request, self._connection.fetch, keep=False)
+        searcher, connection = self._store.searcher, self._connection
+        patience = searcher.guard.timeout
+        # The lane of sessions has no timeout, for what they write; what they look for first has one.
+        fetch = partial(connection.fetch_within, patience) if patience else connection.fetch
+        return await searcher.search(request, fetch, keep=False)
 
     async def write(self, changes: Sequence[Change], entries: Sequence[Entry] = ()) -> list[Written]:
         """All of ``changes``, to be committed with the session; ``entries`` of the audit trail tell of them."""
@@ -103,14 +108,15 @@ class Store:
         own = (membership.own, membership.generation) if membership else ((), 0)
         self.indexing: Indexing = make(definitions, self.secret, *own)
         """What to extract rows and parse searches with: HL7's parameters and the store's own."""
-        self._published = definitions
+        self.published = definitions
+        """HL7's definitions, without what the store adds to them."""
         definitions = self.definitions = self.indexing.definitions
         self.sealer = Sealer(keys["seal"])
         self.statistics = Statistics(numbers=definitions.type_number)
         self._lanes = lanes
         self._reader = Reader(lanes["read"], definitions.type_number)
         resolver = Resolver(definitions.type_number)
-        packer = Packer(definitions.type_number, referrers(self._published), integrity=integrity)
+        packer = Packer(definitions.type_number, referrers(self.published), integrity=integrity)
         types = definitions.resource_types
         chains = None if audit_key is None else Chains(audit_key)
         self.audit = None if chains is None else AuditWriter(lanes["audit"], chains)
@@ -178,7 +184,7 @@ class Store:
 
     def remade(self, own: Sequence[Own], generation: int) -> Indexing:
         """What to index and search by with other parameters of the store's own."""
-        return make(self._published, self.secret, own, generation)
+        return make(self.published, self.secret, own, generation)
 
     def adopt(self, indexing: Indexing) -> None:
         """Search by ``indexing`` from now on. Who makes rows has to be given its extractor."""
