@@ -32,7 +32,8 @@ async def rows(settings: Settings, request: str) -> list[tuple[Any, ...]]:
     connection = await asyncpg.connect(settings.database_url)
     try:
         found = await connection.fetch(
-            "select interaction, type, id, status, patients from audit where request = $1 order by chain, seq",
+            "select interaction, type, id, status, patients from audit where request = $1"
+            " and (kind = 'checkpoint' or detail->>'address' = '127.0.0.1') order by chain, seq",
             request,
         )
     finally:

@@ -6,10 +6,11 @@ What is not named here is refused: a new interaction or operation is closed unti
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from fhirhub.auth.access import Access
 from fhirhub.errors import FhirError, Issue, MethodNotAllowed
-from fhirhub.exchange import FhirRequest, FhirResult
+from fhirhub.exchange import Caller, FhirRequest, FhirResult
 from fhirhub.hub import Hub
 from fhirhub.store.audit.trail import Trail
 
@@ -99,9 +100,14 @@ def _trail(hub: Hub, request: FhirRequest, place: int | None) -> Trail:
     origin = hub.store.origin
     interaction = f"${request.operation}" if request.interaction == "operation" else request.interaction
     return Trail(
-        replace(hub.access.caller, address=origin.address), interaction, request.type, request.id,
+        _at(hub.access.caller, origin.address), interaction, request.type, request.id,
         version=request.version, query=request.parameters, base=request.base, request=origin.request, entry=place,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def _at(caller: Caller, address: str) -> Caller:
+    return replace(caller, address=address)
 
 
 def recorded(error: Exception) -> None:

@@ -12,7 +12,6 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from hashlib import sha256
 from typing import Any, Protocol
 
@@ -82,8 +81,7 @@ class Bearer:
             if row is None:
                 raise refused("The access token is unknown, expired or revoked; ask for a new one.")
             grant = self._grant(row)
-        found = await self._authority.access(grant)
-        return replace(found, caller=replace(found.caller, address=address))
+        return await self._authority.access(grant)
 
     def _grant(self, row: Any) -> Grant:
         key = (row["id"], *stamp_of(row))

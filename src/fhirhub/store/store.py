@@ -34,7 +34,7 @@ from fhirhub.store.resolve import WITNESSES, Resolver, RidSource
 from fhirhub.store.search import Searcher
 from fhirhub.store.statistics import Statistics
 from fhirhub.store.transact import Lesson, Writer
-from fhirhub.store.visible import visible
+from fhirhub.store.visible import Visible
 
 SECRETS = ("hash", "seal")
 """Names of the secrets of a store: one keys the hashes of the index, one seals cursors."""
@@ -74,7 +74,7 @@ class Session:
 
     async def visible(self, within: Predicate, type_: str, ids: Sequence[str]) -> dict[str, Stored]:
         """Those of ``ids`` that are there and fulfil ``within``, by id."""
-        return await visible(self._store.searcher, within, type_, ids, self._connection.fetch, keep=False)
+        return await self._store.seen.find(within, type_, ids, self._connection.fetch, keep=False)
 
     async def search(self, request: SearchRequest) -> Page:
         """One page of a search, with what this session has written."""
@@ -127,6 +127,7 @@ class Store:
         deferred = Deferred(definitions, self.secret)
         ranks = Ranks(definitions.type_number, self.secret)
         self.searcher = Searcher(definitions, resolver, self.statistics, self.sealer, deferred, ranks, guard)
+        self.seen = Visible(self.searcher)
         self._refresher: asyncio.Task[None] | None = None
 
     @classmethod
@@ -218,7 +219,7 @@ class Store:
 
     async def visible(self, within: Predicate, type_: str, ids: Sequence[str]) -> dict[str, Stored]:
         """Those of ``ids`` that are there and fulfil ``within``, by id."""
-        return await visible(self.searcher, within, type_, ids, self._lanes["search"].fetch, keep=True)
+        return await self.seen.find(within, type_, ids, self._lanes["search"].fetch, keep=True)
 
     async def vread(self, type_: str, id_: str, version: int) -> Stored | None:
         """One version of a resource."""

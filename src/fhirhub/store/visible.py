@@ -2,50 +2,73 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from fhirhub.search.predicate import And, Predicate
+from fhirhub.search.predicate import And, Ids, Keys, OfType, Predicate, Present, Refers
 from fhirhub.search.request import SearchRequest
 from fhirhub.store.predicates import Candidate
 from fhirhub.store.reads import COLUMNS, stored
 from fhirhub.store.records import Stored
 from fhirhub.store.resolve import Fetch
-from fhirhub.store.search import Asked, Searcher
+from fhirhub.store.search import Asked, Searcher, leaves
 
 BY_ID = (
     f"select r.id, {COLUMNS} from resource r where r.rt = $1::smallint and r.id = any ($2::text[]) and r.version > 0"
-    " and not r.deleted and {test}"
+    " and not r.deleted and "
 )
+KEPT = 4096
+"""Conditions that stay spelt out: those of the callers of the last minutes."""
+
+Spelt = tuple[Predicate, str, list[Any]]
+"""A condition, its statement, and the arguments after the first two."""
 
 
-async def visible(
-    searcher: Searcher, within: Predicate, type: str, ids: Sequence[str], fetch: Fetch, *, keep: bool
-) -> dict[str, Stored]:
-    """Those of ``type``/``ids`` that are there and fulfil ``within``, by id. ``keep``: see :class:`Resolver`."""
-    asked = await condition(searcher, within, (type,), fetch, keep=keep)
-    rt = searcher.definitions.type_number[type]
-    sql, values = completed(
-        searcher, asked, BY_ID, [rt, list(ids)], Candidate("r", rt, False, is_resource=True)
+@dataclass(slots=True)
+class Visible:
+    """Reads within conditions."""
+
+    searcher: Searcher
+    _kept: OrderedDict[tuple[str, int], Spelt] = field(default_factory=OrderedDict)
+    """By type and identity of the condition, which the entry itself keeps alive."""
+
+    async def find(
+        self, within: Predicate, type: str, ids: Sequence[str], fetch: Fetch, *, keep: bool
+    ) -> dict[str, Stored]:
+        """Those of ``type``/``ids`` that are there and fulfil ``within``, by id. ``keep``: see :class:`Resolver`."""
+        sql, more = await self._spelt(within, type, fetch, keep=keep)
+        rows = await fetch(sql, self.searcher.definitions.type_number[type], list(ids), *more)
+        found = (stored(type, row["id"], row) for row in rows)
+        return {each.id: each for each in found if each is not None}
+
+    async def _spelt(
+        self, within: Predicate, type: str, fetch: Fetch, *, keep: bool
+    ) -> tuple[str, list[Any]]:
+        """The statement for ``within``, and its arguments after the first two."""
+        name = (type, id(within))
+        known = self._kept.get(name)
+        if known is not None:
+            self._kept.move_to_end(name)
+            return known[1:]
+        asked = await self.searcher.asked(SearchRequest(type, where=within), fetch, keep=keep)
+        compiler = self.searcher.compiler(asked)
+        compiler.arguments.values = [None, None]
+        candidate = Candidate("r", compiler.root, dated=False, is_resource=True)
+        test = "true" if asked.where == And(()) else f"({compiler.test(asked.where, candidate)})"
+        sql, more = BY_ID + test, compiler.arguments.values[2:]
+        if keep and lasts(within, asked):
+            self._kept[name] = (within, sql, more)
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return sql, more
+
+
+def lasts(within: Predicate, asked: Asked) -> bool:
+    """Whether ``asked`` is what ``within`` comes to whatever else is stored later: every resource it names is there,
+    and none of it depends on what the dictionaries hold."""
+    return all(asked.keys.values()) and all(
+        isinstance(leaf, Refers | Ids | OfType | Present) or (isinstance(leaf, Keys) and not leaf.codes)
+        for leaf in leaves(within)
     )
-    found = (stored(type, row["id"], row) for row in await fetch(sql, *values))
-    return {each.id: each for each in found if each is not None}
-
-
-async def condition(
-    searcher: Searcher, within: Predicate, types: tuple[str, ...], fetch: Fetch, *, keep: bool
-) -> Asked:
-    """``within`` as a condition on resources of ``types``, with all that it refers to looked up."""
-    one = types[0] if len(types) == 1 else ""
-    request = SearchRequest(one, where=within, types=() if one else types)
-    return await searcher.asked(request, fetch, keep=keep)
-
-
-def completed(
-    searcher: Searcher, asked: Asked, sql: str, values: list[Any], candidate: Candidate
-) -> tuple[str, list[Any]]:
-    """``sql`` with its ``{test}`` (and ``{join}``) filled in for ``candidate``, and its arguments after ``values``."""
-    compiler = searcher.compiler(asked)
-    compiler.arguments.values = values
-    test = "true" if asked.where == And(()) else f"({compiler.test(asked.where, candidate)})"
-    return sql.replace("{test}", test).replace("{join}", candidate.join()), compiler.arguments.values
