@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 
 from fhirhub.cli.root import run
-from support.smart import REDIRECT, Signer
+from fhirhub.smart.people import now
+from fhirhub.smart.storage.clients import Clients
+from support.smart import REDIRECT, Signer, lane_to
 
 Run = Callable[..., tuple[int, Any]]
 
@@ -61,6 +64,33 @@ def test_a_system_by_its_keys(command: Run, tmp_path: Path) -> None:
         "clients", "add", "X", "--kind", "backend", "--jwks-url", url, "--scope", "system/*.rs"
     )
     assert code == 0 and made["jwks_url"] == url
+
+
+def test_a_policy_is_checked_and_kept(command: Run, tmp_path: Path, dsn: str) -> None:
+    file = tmp_path / "policy.json"
+    add = ("clients", "add", "Lab", *APP, "--policy", str(file))
+    for wrong, told in (
+        ({"rules": [{"types": ["Observatoin"], "may": "rs"}]}, "Observatoin"),
+        ({"rules": [{"types": ["Observation"], "may": "rs", "where": "statuss=final"}]}, "statuss"),
+        ({"rulez": []}, "rulez"),
+        ({"labels": ["no-such-label"]}, "no-such-label"),
+    ):
+        file.write_text(json.dumps(wrong))
+        code, said = command(*add)
+        assert code == 2 and told in said["error"], said
+    policy = {
+        "rules": [{"types": ["Observation"], "may": "rs", "where": "status=final"}],
+        "organization": "Organization/lab",
+    }
+    file.write_text(json.dumps(policy))
+    code, made = command(*add)
+    assert code == 0
+
+    async def kept() -> Any:
+        async with lane_to(dsn) as lane:
+            return (await Clients(lane, now).named(made["client_id"])).policy
+
+    assert asyncio.run(kept()) == policy
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,16 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from fhirhub.auth.authority import Authority
+from fhirhub.auth.policy import PolicyError
+from fhirhub.auth.policy import load as load_policies
 from fhirhub.cli.common import JSON, answer, settings
 from fhirhub.cli.record import record
+from fhirhub.definitions.tables import load as load_definitions
 from fhirhub.errors import BadRequest
+from fhirhub.packaged import folder
 from fhirhub.resource import json
+from fhirhub.search.parse import SearchParser
 from fhirhub.settings import Settings
 from fhirhub.smart.people import now
 from fhirhub.smart.storage.clients import KINDS, MAX_JWKS, Client, Clients
@@ -44,6 +50,9 @@ def add(
     ] = None,
     jwks_url: Annotated[str | None, typer.Option(help="Where it publishes its keys (https).")] = None,
     publisher: Annotated[str, typer.Option(help="Who makes it, as the consent page says.")] = "",
+    policy: Annotated[
+        Path | None, typer.Option(help="File with a policy (JSON) that narrows its scopes; docs/access.md.", dir_okay=False, exists=True)
+    ] = None,
     as_json: bool = JSON,
 ) -> None:  # fmt: skip
     """Register a client. Prints its client_id and, for the kind symmetric, its client_secret: now and never again."""
@@ -53,9 +62,10 @@ def add(
         "scopes": scope,
         "redirect_uris": redirect_uri or (),
         "launch_url": launch_url,
-        "jwks": _key_set(jwks) if jwks else None,
+        "jwks": _object(jwks, "--jwks") if jwks else None,
         "jwks_url": jwks_url,
         "publisher": publisher,
+        "policy": _checked(policy) if policy else None,
     }
 
     async def work(found: Clients) -> tuple[Client, str | None]:
@@ -112,8 +122,8 @@ def rotate(client: Annotated[str, _ID], as_json: bool = JSON) -> None:
     answer({"client_id": client, "client_secret": secret}, text, as_json)
 
 
-def _key_set(path: Path) -> dict[str, Any]:
-    """The JSON object in a file."""
+def _object(path: Path, option: str) -> dict[str, Any]:
+    """The JSON object in the file of an option."""
     try:
         if path.stat().st_size > MAX_JWKS:
             raise ValueError(f"it has more than {MAX_JWKS} bytes")
@@ -121,7 +131,24 @@ def _key_set(path: Path) -> dict[str, Any]:
         if not isinstance(found, dict):
             raise ValueError("it is no JSON object")
     except (OSError, ValueError, BadRequest) as error:
-        raise typer.BadParameter(f"--jwks: {path} cannot be used: {error}.") from None
+        raise typer.BadParameter(f"{option}: {path} cannot be used: {error}.") from None
+    return found
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    """The policy in a file, which can be applied: one that cannot would open nothing."""
+    found = _object(path, "--policy")
+    definitions = load_definitions()
+    # It finds out whether the criteria mean something; it keys nothing, so its secret is of no account.
+    parser = SearchParser(definitions, bytes(32))
+    folder_ = settings().settings.policies or folder("capability") / "policies"
+    try:
+        policies = load_policies(folder_, definitions.resource_types)
+        role = policies.client(found)
+        if role is not None:
+            Authority(definitions, parser.registry, parser, policies).rules.check(role)
+    except PolicyError as error:
+        raise typer.BadParameter(f"--policy: {error}") from None
     return found
 
 
