@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -67,6 +68,13 @@ def _size(text: str) -> int:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in (part.strip() for part in text.split(",")) if word)
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ip_network(word, strict=False)) for word in _words(text))
+    except ValueError:
+        raise ValueError("addresses or networks such as 10.0.0.0/8, separated by commas") from None
 
 
 def _url(text: str) -> str:
@@ -140,7 +148,9 @@ class Settings:
         "Record every interaction in the audit trail; auto: unless everything is open (FHIRHUB_NO_AUTH).",
     )
     policies: Path | None = _var(
-        None, Path, "Folder with the practice's own access policies, instead of those that come with the server."
+        None,
+        Path,
+        "Folder with the practice's own access policies, instead of those that come with the server.",
     )
     provenance: str = _var(
         "outside",
@@ -148,13 +158,19 @@ class Settings:
         "Write a Provenance of what clients without a user (labs, other systems) write, unless they give one.",
     )
     access_token_life: float = _var(
-        3600.0, _seconds, "Seconds that an access token of a person's app is good for; at most 3600 is advised."
+        3600.0,
+        _seconds,
+        "Seconds that an access token of a person's app is good for; at most 3600 is advised.",
     )
     system_token_life: float = _var(
-        300.0, _seconds, "Seconds that an access token of a backend system is good for; SMART takes at most 300."
+        300.0,
+        _seconds,
+        "Seconds that an access token of a backend system is good for; SMART takes at most 300.",
     )
     refresh_token_life: float = _var(
-        8_640_000.0, _seconds, "Seconds that offline access lasts without being used; each use begins them anew."
+        8_640_000.0,
+        _seconds,
+        "Seconds that offline access lasts without being used; each use begins them anew.",
     )
     trusted_issuer: str | None = _var(
         None, _issuer, "An OpenID provider whose access tokens (JWTs) are accepted beside this server's own."
@@ -164,6 +180,11 @@ class Settings:
     )
     trusted_claim: str = _var(
         "sub", str, "The claim of such a token that holds the username of the account it is for."
+    )
+    trusted_proxies: tuple[str, ...] = _var(
+        (),
+        _networks,
+        "Addresses or networks of your own proxies: what they say of a caller's address is believed.",
     )
     cors_origins: tuple[str, ...] = _var(
         ("loopback",),

@@ -26,6 +26,7 @@ from fhirhub.cli.uvicorn_server import serve as serve_with_uvicorn
 from fhirhub.http.dispatcher import Dispatcher
 from fhirhub.http.guard import Guard
 from fhirhub.http.metrics import Counters
+from fhirhub.http.proxy import Proxied, networks
 from fhirhub.http.request import App
 from fhirhub.http.telemetry import Telemetry
 from fhirhub.settings import Settings, load, override
@@ -138,6 +139,8 @@ def main(listen_fd: int, control_fd: int) -> int:
     telemetry = observed(app, settings, counters)
     if settings.bind_is_loopback and settings.base_url is None:
         telemetry.inner = Guard(app)
+    if settings.trusted_proxies:
+        telemetry.inner = Proxied(telemetry.inner, networks(settings.trusted_proxies))
     control.watch()
     # What is loaded by now stays: keep the collector from looking at it again and again.
     gc.collect()
