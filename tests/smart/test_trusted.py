@@ -111,6 +111,9 @@ REFUSED: dict[str, dict[str, Any]] = {
     "nobody": {"sub": None},
     "nobody of ours": {"sub": "stranger"},
     "no name": {"sub": "'; drop table account"},
+    "a name in letters of full width": {"sub": "\uff44\uff52.hale"},
+    "a name with a ligature": {"sub": "dr.ha\u2113e"},
+    "a name in blanks": {"sub": " dr.hale "},
     "a list of names": {"sub": ["dr.hale"]},
     "no client": {"client_id": None},
     "scope a number": {"scope": 7},
@@ -173,3 +176,21 @@ async def test_a_configuration_of_somebody_else_is_not_taken(trusted: Trusted, p
             await trusted.grant(provider.token())
     finally:
         provider.claims_to_be = ""
+
+
+async def test_an_address_of_e_mail_counts_when_the_provider_has_verified_it(
+    smart: Smart, provider: Provider
+) -> None:
+    egress = Egress(loopback=True)
+
+    def clock() -> int:
+        return NOW * 1_000_000
+
+    by_mail = Trusted(
+        smart.lane, egress, KeySets(egress, clock), clock, issuer=provider.issuer, audience=AUD, claim="email"
+    )
+    for verified in (None, False, "true"):
+        with pytest.raises(Unauthorized):
+            await by_mail.grant(provider.token(email="dr.hale", email_verified=verified))
+    grant = await by_mail.grant(provider.token(email="dr.hale", email_verified=True))
+    assert grant.user == "dr.hale"

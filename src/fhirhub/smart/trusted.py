@@ -131,7 +131,7 @@ class Trusted:
         jose.verify(parsed, await self._key_sets.at(await self._key_url(), parsed.kid), ALGORITHMS)
         return Verified(
             id=f"jwt-{key.hex()[:32]}",
-            username=normalised(jose.text(claims, self._claim, 256)),
+            username=_username(claims, self._claim),
             client=jose.text(claims, "client_id" if "client_id" in claims else "azp", 256),
             scopes=_scopes(claims),
             patient=jose.text(claims, "patient", 64) if "patient" in claims else None,
@@ -172,6 +172,20 @@ def trusted(smart: Smart) -> Trusted | None:
         smart.lane, smart.egress, smart.key_sets, smart.clock,
         issuer=settings.trusted_issuer, audience=audience, claim=settings.trusted_claim,
     )  # fmt: skip
+
+
+def _username(claims: Mapping[str, Any], name: str) -> str:
+    """The username in the claim ``name``.
+
+    Letters that only look like, or are made into, those of a username are no way to somebody else's account: to the
+    provider they name another person. Nor is an address of e-mail that it has not verified.
+    """
+    told = jose.text(claims, name, 256)
+    if not told.isascii() or told != told.strip():
+        raise jose.Invalid(f"{name} holds characters that no username has")
+    if name == "email" and claims.get("email_verified") is not True:
+        raise jose.Invalid("email is not verified (email_verified)")
+    return normalised(told)
 
 
 def _scopes(claims: Mapping[str, Any]) -> tuple[Scope, ...]:
