@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -109,4 +110,27 @@ async def test_what_takes_too_long_is_given_up(dsn: str) -> None:
         assert "Retry-After" in given_up.value.headers
         assert await store.fetch("select 1")
     finally:
+        await store.close()
+
+
+async def test_what_a_write_looks_for_has_limits_too(dsn: str) -> None:
+    store = await Store.open(dsn, definitions, connections=4, guard=Guard(timeout=0.05))
+    other = await asyncpg.connect(dsn)
+    request = Rig(store).request("Patient", [("identifier", "a|b")])
+    try:
+        async with other.transaction():
+            await other.execute("lock table resource in access exclusive mode")
+            with pytest.raises(FhirError) as given_up:
+                async with store.exclusively(["Patient"]) as session:
+                    await session.search(request)
+        assert given_up.value.status == 503 and given_up.value.issues[0].code == "timeout"
+        store.searcher.guard = Guard(1)
+        with pytest.raises(BadRequest, match="too costly"):
+            async with store.exclusively(["Patient"]) as session:
+                await session.search(request)
+        store.searcher.guard = Guard(0)
+        async with store.exclusively(["Patient"]) as session:
+            assert not (await session.search(request)).matches
+    finally:
+        await other.close()
         await store.close()

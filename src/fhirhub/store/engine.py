@@ -78,17 +78,27 @@ class Connection:
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
         """The rows of ``sql``, prepared on first use."""
+        return await (await self._prepared(sql)).fetch(*args)
+
+    async def fetch_within(self, seconds: float, sql: str, *args: Any) -> list[asyncpg.Record]:
+        """The same, given up after so many seconds (a 503; a transaction can then only be rolled back)."""
+        try:
+            return await (await self._prepared(sql)).fetch(*args, timeout=seconds)
+        except TimeoutError as error:
+            raise given_up() from error
+
+    async def _prepared(self, sql: str) -> Any:
         statement = self._statements.get(sql)
         if statement is None:
             if len(sql) > LONG:
-                return await (await self.raw.prepare(sql)).fetch(*args)
+                return await self.raw.prepare(sql)
             while len(self._statements) >= STATEMENTS:
                 del self._statements[next(iter(self._statements))]
             statement = await self.raw.prepare(sql)
         else:
             del self._statements[sql]
         self._statements[sql] = statement
-        return await statement.fetch(*args)
+        return statement
 
 
 class Lane:
