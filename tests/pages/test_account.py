@@ -55,15 +55,18 @@ async def test_staff_start_an_app_on_a_patient(site: Site) -> None:
     )  # fmt: skip
     browser = await _in(site, "starter", "frontdesk")
     await browser.get("/launch?find=beck")
+    assert "Ben Becker" not in browser.page.text, "an address names whom somebody looks for"
+    await browser.submit("/launch", find="beck")
+    assert browser.page.request.url.query == b""
     assert "Ben Becker" in browser.page.text and "Ada Abbott" not in browser.page.text
-    page = await browser.submit("/launch", app=client.id, patient="2")
+    token = dict(browser.form("/auth/sign-out").fields)["csrf"]
+    page = await browser.post("/launch", [("csrf", token), ("app", client.id), ("patient", "2")])
     to = re.search(r'content="0;url=([^"]+)"', page.text)
     assert to is not None
     assert re.fullmatch(
         r"https://app\.example/launch\?a=b&amp;iss=http%3A%2F%2Ftestserver%2Ffhir&amp;launch=[A-Za-z0-9_-]{43}", to[1]
     )  # fmt: skip
     assert site.events[-1][0] == "launch" and site.events[-1][3] == {"client": client.id, "patient": "2"}
-    token = dict(browser.form("/auth/sign-out").fields)["csrf"]
     for app, patient, status in ((client.id, "3", 400), (client.id, "", 400), ("nothing", "2", 404)):
         answer = await browser.post("/launch", [("csrf", token), ("app", app), ("patient", patient)])
         assert answer.status_code == status
@@ -182,6 +185,21 @@ async def test_breaking_the_glass_wants_a_reason(site: Site) -> None:
     site.clock.pass_(300)
     assert "Emergency access is on" not in (await browser.get("/account/apps")).text
     assert (await (await _in(site, "not-breaker", "biller")).get("/account/break-glass")).status_code == 403
+
+
+async def test_mending_the_glass_ends_what_it_opened_for_apps(site: Site) -> None:
+    account = await site.person("mender", "practitioner")
+    browser = await _in(site, "mender", "practitioner")
+    await browser.get("/account/break-glass")
+    await browser.submit("/account/break-glass", reason="unconscious, no history")
+    session = (await site.smart.lane.fetch("select id from session where account = $1", account.id))[0]["id"]
+    opened = await site.connect(account, "Chart", "user/*.rs")
+    told = "update grant_ set session = $2, reason = 'unconscious', reason_until = $3 where id = $1"
+    await site.smart.lane.fetch(told, opened, session, site.clock() + 10**9)
+    before = await site.smart.lane.fetch("select version from grant_ where id = $1", opened)
+    await browser.submit("/account/break-glass", off="1")
+    after = await site.smart.lane.fetch("select version, reason_until from grant_ where id = $1", opened)
+    assert after[0]["reason_until"] == 0 and after[0]["version"] > before[0]["version"]
 
 
 async def test_sign_ins_are_on_record(site: Site) -> None:

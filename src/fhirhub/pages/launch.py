@@ -13,6 +13,7 @@ from fhirhub.smart.context import Smart
 from fhirhub.smart.demo import APP
 from fhirhub.smart.launch import mint
 from fhirhub.smart.storage.authorizations import Context
+from fhirhub.smart.storage.sessions import Session
 from fhirhub.smart.web import origin_of
 
 LAUNCH = "/launch"
@@ -26,8 +27,8 @@ def router(smart: Smart) -> APIRouter:
     made = APIRouter(route_class=route_class(smart), include_in_schema=False)
 
     @made.get(LAUNCH)
-    async def choose(request: Request) -> Response:
-        return await _choose(smart, request)
+    async def begin(request: Request) -> Response:
+        return await _choose(smart, request, await required(smart, request, *STAFF), "")
 
     @made.post(LAUNCH)
     async def start(request: Request) -> Response:
@@ -36,9 +37,7 @@ def router(smart: Smart) -> APIRouter:
     return made
 
 
-async def _choose(smart: Smart, request: Request) -> Response:
-    session = await required(smart, request, *STAFF)
-    text = request.query_params.get("find", "")[:LONGEST].strip()
+async def _choose(smart: Smart, request: Request, session: Session, text: str) -> Response:
     patients = await smart.patients.find(session.account, text, SHOWN) if text and smart.patients else []
     if request.headers.get("hx-request") == "true":
         return page(smart, request, "launch-found.html", session, find=text, patients=patients)
@@ -51,6 +50,9 @@ async def _choose(smart: Smart, request: Request) -> Response:
 async def _start(smart: Smart, request: Request) -> Response:
     form = await read(smart, request)
     session = await required(smart, request, *STAFF)
+    if form.every("find", LONGEST):
+        # By a form, not by a link: names of patients do not belong into addresses, which are logged and kept.
+        return await _choose(smart, request, session, form.one("find", LONGEST).strip())
     patient, app = form.one("patient", 64), form.one("app", 128)
     known = await smart.patients.named(session.account, patient) if patient and smart.patients else None
     if known is None:

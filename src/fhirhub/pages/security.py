@@ -16,6 +16,7 @@ from fhirhub.pages.signin import new_password_problem
 from fhirhub.smart import totp
 from fhirhub.smart.context import Smart
 from fhirhub.smart.lockout import by_password
+from fhirhub.smart.storage import grants
 from fhirhub.smart.storage.accounts import Account
 from fhirhub.smart.storage.sessions import Session
 
@@ -181,6 +182,9 @@ async def _break_glass(smart: Smart, request: Request) -> Response:
     if not reason.isprintable():
         raise Refused(400, "That form is not right", "The reason has control characters in it.", session)
     await smart.people.sessions.break_glass(session.id, "" if off else reason, GLASS_SECONDS)
+    if off:
+        async with smart.lane.use() as connection, connection.raw.transaction():
+            await grants.mend(connection, session.id)
     await note(
         smart, request, "break-glass", session.account, reason=session.reason if off else reason, detail={"on": not off}
     )  # fmt: skip

@@ -239,6 +239,14 @@ async def revoke_app(fetch: Fetcher, account: str, grant: str, now: int) -> int:
     return int(rows[0]["n"])
 
 
+async def mend(connection: Connection, session: str) -> None:
+    """End what a broken glass opened: for the grants of a session, and for codes that are to become some."""
+    for table, seen in (("grant_", ", version = version + 1"), ("authorization_code", "")):
+        await connection.fetch(
+            f"update {table} set reason_until = 0{seen} where session = $1 and reason_until > 0", session
+        )
+
+
 async def end_token(fetch: Fetcher, handle: str, now: int) -> None:
     """End one access token and leave its grant."""
     await fetch.fetch(
