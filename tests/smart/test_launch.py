@@ -61,6 +61,20 @@ async def test_a_launch_on_a_patient_one_may_not_see(rig: Rig) -> None:
         assert page.status_code == 403 and gives_nothing(page) and "Hidden Hugo" not in page.text
 
 
+async def test_an_answer_to_a_page_one_was_not_shown(rig: Rig) -> None:
+    """Whoever may not see the patient gets no code by sending the form of the page that would not come."""
+    async with Browser(rig.app) as browser:
+        await browser.sign_in(rig.smart, rig.doctor)
+        asked = asking(rig.web.id, rig.web_uri, "openid")
+        shown = await browser.arrive(await browser.get("/auth/authorize", params=asked))
+        handle, _ = await _start(rig, Context("p3"))
+        asked = asking(rig.web.id, rig.web_uri, SCOPE, launch=handle)
+        kept = await browser.get("/auth/authorize", params=asked)
+        id_ = kept.headers["location"].partition("=")[2]
+        answer = await browser.press(shown, "Allow", request=[id_], scope=["patient/Observation.rs"])
+        assert answer.status_code == 403 and gives_nothing(answer)
+
+
 async def test_a_launch_without_a_handle_is_standalone(rig: Rig) -> None:
     """The scope ``launch`` means nothing then, and a patient is chosen as ever."""
     async with Browser(rig.app) as browser:

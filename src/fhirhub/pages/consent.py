@@ -13,7 +13,7 @@ from fhirhub.pages.forms import Form, read
 from fhirhub.pages.render import page, route_class
 from fhirhub.pages.session import Refused
 from fhirhub.smart import asked, authorize
-from fhirhub.smart.context import Smart
+from fhirhub.smart.context import Found, Smart
 from fhirhub.smart.storage.authorizations import RequestRow
 from fhirhub.smart.storage.clients import Client
 from fhirhub.smart.storage.sessions import Session
@@ -56,6 +56,17 @@ async def _at(smart: Smart, request: Request, id: str) -> tuple[RequestRow, Sess
     return row, session, client
 
 
+async def _patient(smart: Smart, request: Request, row: RequestRow, session: Session) -> Found | None:
+    """The patient the request is about, if it is about one; else raises the answer to give instead."""
+    if row.context.patient is None or smart.patients is None:
+        return None
+    found = await smart.patients.named(session.account, row.context.patient)
+    if found is None:
+        why = "The app was started on a patient whom you may not see."
+        raise Answer(await turned_away(smart, request, row, session, why))
+    return found
+
+
 async def _allow(
     smart: Smart, request: Request, form: Form, row: RequestRow, session: Session, client: Client
 ) -> Response:
@@ -67,6 +78,7 @@ async def _allow(
         )
     if not any(asked.opens(word) for word in scopes):
         return await _page(smart, request, row, session, client, problem=NOTHING)
+    await _patient(smart, request, row, session)
     origin = origin_of(request, smart.settings)
     location = await authorize.allow(smart, origin, row, session, scopes)
     if location is None:
@@ -78,12 +90,7 @@ async def _allow(
 async def _page(
     smart: Smart, request: Request, row: RequestRow, session: Session, client: Client, problem: str = ""
 ) -> Response:
-    patient = None
-    if row.context.patient is not None and smart.patients is not None:
-        patient = await smart.patients.named(session.account, row.context.patient)
-        if patient is None:
-            why = "The app was started on a patient whom you may not see."
-            return await turned_away(smart, request, row, session, why)
+    patient = await _patient(smart, request, row, session)
     return page(
         smart, request, "consent.html", session, status=400 if problem else 200,
         form_targets=[row.redirect_uri], request_id=row.id, app=client.name, publisher=client.publisher,
