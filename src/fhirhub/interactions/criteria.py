@@ -55,14 +55,14 @@ def criteria_of_query(hub: Hub, type: str, query: str, base: str) -> Criteria:
     return criteria_of(hub, type, parameters(query.encode("utf-8")), base)
 
 
-async def matching(store: View, criteria: Criteria, limit: int) -> list[Stored]:
-    """The resources that match, at most ``limit``."""
-    return (await store.search(replace(criteria.search, count=limit))).matches
+async def matching(store: View, criteria: Criteria, limit: int, *, whole: bool) -> list[Stored]:
+    """The resources that match, at most ``limit``; ``whole`` to be changed, else as they may be shown."""
+    return (await store.search(replace(criteria.search, count=limit), whole=whole)).matches
 
 
-async def the_one(store: View, criteria: Criteria) -> Stored | None:
-    """The one resource that matches, or None; 412 when there are several."""
-    found = await matching(store, criteria, 2)
+async def the_one(store: View, criteria: Criteria, *, whole: bool = False) -> Stored | None:
+    """The one resource that matches, or None; 412 when there are several. ``whole``: see :func:`matching`."""
+    found = await matching(store, criteria, 2, whole=whole)
     if len(found) > 1:
         text = f"The condition {criteria.text[:200]} matches more than one resource; make it more specific."
         raise PreconditionFailed(Issue("multiple-matches", text))

@@ -56,7 +56,7 @@ async def _delete_matches(hub: Hub, request: FhirRequest, criteria: Criteria) ->
 async def deletable(hub: Hub, session: View, criteria: Criteria) -> list[Stored]:
     """The matches of a conditional delete; 412 when they are more than the server deletes at once."""
     limit = hub.limits.deletes
-    found = await matching(session, criteria, limit + 1)
+    found = await matching(session, criteria, limit + 1, whole=True)
     if len(found) > limit:
         text = (
             f"The condition {criteria.text[:200]} matches more than {limit} resources; delete them in parts."

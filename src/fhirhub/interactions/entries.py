@@ -82,6 +82,8 @@ def request_of(entry: Entry, whole: FhirRequest) -> FhirRequest:
         body=body,
         content_type=content_type,
         headers={name: value for name, value in given.items() if value is not None},
+        # An entry is answered in its place, not later.
+        prefer=replace(whole.prefer, respond_async=False) if whole.prefer.respond_async else whole.prefer,
         operation=entry.operation.removeprefix("$") if entry.operation else None,
     )
 

@@ -37,7 +37,7 @@ async def conditional_patch(hub: Hub, request: FhirRequest) -> FhirResult:
 
 async def _patch_match(hub: Hub, request: FhirRequest, criteria: Criteria) -> FhirResult:
     async with hub.store.exclusively(criteria.locks) as session:
-        found = await the_one(session, criteria)
+        found = await the_one(session, criteria, whole=True)
         if found is None:
             raise NotFound(Issue("not-found", f"Nothing matches {criteria.text[:200]}."))
         return await _apply(hub, request, found, session)

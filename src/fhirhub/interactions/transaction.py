@@ -111,7 +111,8 @@ async def _look_through(work: Work) -> None:
             if entry.interaction == "operation" and entry.method == "POST":
                 text = f"POST {entry.url[:200]}: operations by POST are not served inside a transaction."
                 raise BadRequest(Issue("not-supported", text))
-            admit(hub.access, interaction_of(entry), entry.type, entry.operation)
+            operation = entry.operation.removeprefix("$") if entry.operation else None
+            admit(hub.access, interaction_of(entry), entry.type, operation)
             if entry.conditional is not None and entry.type is not None:
                 work.conditions[entry.index] = criteria_of_query(hub, entry.type, entry.conditional, base)
             if entry.resource is None or entry.method in ("GET", "HEAD"):
@@ -183,7 +184,7 @@ async def _meet_condition(work: Work, entry: Entry, store: View) -> None:
     if entry.interaction == "delete":
         work.doomed[entry.index] = await deletable(work.hub, store, criteria)
         return
-    found = await the_one(store, criteria)
+    found = await the_one(store, criteria, whole=entry.interaction != "create")
     if entry.interaction == "create":
         if found is not None:
             work.there[entry.index] = found

@@ -59,7 +59,7 @@ async def conditional_update(hub: Hub, request: FhirRequest) -> FhirResult:
 
 async def _update_match(hub: Hub, request: FhirRequest, document: Document, criteria: Criteria) -> FhirResult:
     async with hub.store.exclusively(criteria.locks) as session:
-        found = await the_one(session, criteria)
+        found = await the_one(session, criteria, whole=True)
         id = target_id(document, found)
         if found is None:
             (found,) = await session.read_many([(document["resourceType"], id)], "u") if id else (None,)

@@ -14,6 +14,8 @@ from fhirhub.search.predicate import (
     And,
     Below,
     Chain,
+    Cited,
+    Cites,
     Concepts,
     Contained,
     Has,
@@ -90,11 +92,21 @@ def _operands(
         case Has(type, pid, part):
             _check(Present(pid), (type,), sight, definitions)
             return Has(type, pid, inner(part, type))
+        case Cites(pid, type, part):
+            _check(Present(pid), types, sight, definitions)
+            return replace(where, part=inner(part, type))
+        case Cited(type, pid, part):
+            _check(Present(pid), (type,), sight, definitions)
+            # Urls are what connects the two.
+            for each in types:
+                if "url" in sight.hidden.get(each, ()) or "version" in sight.hidden.get(each, ()):
+                    raise _forbidden(each, "by what holds its url")
+            return replace(where, part=inner(part, type))
         case Contained(pid, type, part):
             # What is contained is seen with its container; but it may not be found by a type that is out of reach.
             require("s", type)
             for each in types:
-                if "contained" in sight.hidden.get(each, ()):
+                if sight.hidden.get(each):
                     raise _forbidden(each, "by what it contains")
             if pid:
                 _check(Present(pid), types, sight, definitions)

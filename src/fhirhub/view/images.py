@@ -17,6 +17,8 @@ REDACTED: Mapping[str, str] = {
     "display": "redacted",
 }
 """The security label of a resource of which something was taken out (https://hl7.org/fhir/R4/security-labels.html)."""
+TELLING = ("text", "contained")
+"""Elements that may say what any other one says: where one is hidden, they are, too."""
 
 
 def fits(within: Predicate, subject: Subject) -> bool:
@@ -32,12 +34,17 @@ def spellings(elements: Iterable[str]) -> set[str]:
     return {name for element in elements for name in (element, f"_{element}")}
 
 
+def covered(hidden: Iterable[str]) -> set[str]:
+    """The JSON properties that are taken out where the top-level elements ``hidden`` are not to be seen."""
+    return {*spellings(hidden), *TELLING}
+
+
 def redacted(stored: Stored, hidden: Iterable[str]) -> Stored:
-    """``stored`` without the top-level elements ``hidden``, and labelled as such."""
+    """``stored`` without the top-level elements ``hidden``, and labelled as such; nor what may tell of them."""
     if stored.content is None:
         return stored
     content = json.parse(stored.content.encode())
-    names = spellings(hidden)
+    names = covered(hidden)
     kept = {name: value for name, value in content.items() if name not in names}
     if len(kept) == len(content):
         return stored
@@ -49,8 +56,23 @@ def redacted(stored: Stored, hidden: Iterable[str]) -> Stored:
 def completed(document: dict[str, Any], base: Stored, hidden: Iterable[str]) -> dict[str, Any]:
     """``document`` with the elements of ``base`` that its writer could not see, and without the label that says so."""
     content = json.parse(base.content.encode()) if base.content else {}
-    kept = {name: content[name] for name in spellings(hidden) if name in content}
+    kept = {name: content[name] for name in covered(hidden) if name in content}
     return without_label({**document, **kept})
+
+
+def references_in(content: str | None) -> frozenset[str]:
+    """What the references in the JSON text ``content`` lead to, as they are written."""
+    found: set[str] = set()
+    rest: list[Any] = [json.parse(content.encode())] if content else []
+    while rest:
+        part = rest.pop()
+        if type(part) is list:
+            rest += part
+        elif type(part) is dict:
+            if type(part.get("reference")) is str:
+                found.add(part["reference"])
+            rest += part.values()
+    return frozenset(found)
 
 
 def without_label(document: dict[str, Any]) -> dict[str, Any]:

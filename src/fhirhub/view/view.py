@@ -151,10 +151,13 @@ class View:
     async def vread(self, type: str, id: str, version: int) -> Stored | None:
         """One version, when both the present one and that one may be seen."""
         is_open = self.sight.is_open("r", type)
-        if not is_open and not await self._present("r", type, [id]):
+        present = None if is_open else (await self._present("r", type, [id])).get(id)
+        if not is_open and present is None:
             return None
         stored = await self._store.vread(type, id, version)
         if stored is None or not (is_open or self._was_visible(stored)):
+            return None
+        if present is not None and not stored.deleted and not await self._tells_past(present, "r"):
             return None
         self._saw((stored,))
         return self._shown(stored)
@@ -171,10 +174,16 @@ class View:
         """One page of a history. That of many resources is for those who may see all of a type."""
         sight = self.sight
         if type is not None and id is not None and not sight.is_open("r", type):
-            if not await self._present("r", type, [id]):
+            present = (await self._present("r", type, [id])).get(id)
+            if present is None:
                 return HistoryPage()
             page = await self._store.history([type], id, since, at, count, cursor)
-            page.versions = [self._shown(each) for each in page.versions if self._was_visible(each)]
+            told = await self._tells_past(present, "r")
+            page.versions = [
+                self._shown(each)
+                for each in page.versions
+                if each.deleted or (told and self._was_visible(each))
+            ]
             self._saw(page.versions)
             return page
         among = self._store.definitions.resource_types if type is None else (type,)
@@ -198,23 +207,27 @@ class View:
         closed = {(each.type, each.id) for each in versions if not self.sight.is_open("s", each.type)}
         if not closed:
             return versions
-        present: set[Name] = set()
+        present: dict[Name, bool] = {}
         for type, ids in _by_type(sorted(closed)).items():
-            present |= {(type, id) for id in await self._present("s", type, ids)}
+            for id, stored in (await self._present("s", type, ids)).items():
+                present[type, id] = await self._tells_past(stored, "s")
         return [
             self._shown(each)
             for each in versions
-            if (each.type, each.id) not in closed
-            or ((each.type, each.id) in present and self._was_visible(each, "s"))
+            if (name := (each.type, each.id)) not in closed
+            or (name in present and (each.deleted or (present[name] and self._was_visible(each, "s"))))
         ]
 
-    async def search(self, request: SearchRequest) -> Page:
-        """One page of a search; nothing that is hidden is found, counted, followed or included."""
+    async def search(self, request: SearchRequest, *, whole: bool = False) -> Page:
+        """One page of a search; nothing that is hidden is found, counted, followed or included.
+
+        ``whole``: with their hidden elements, for what is to be changed; these must not leave.
+        """
         asked = narrowed(request, self.sight, self._store.definitions, self.access.require)
         async with self._turn:
             page = await self._source.search(asked)
         self.spent += page.cost
-        if self.sight.hidden:
+        if self.sight.hidden and not whole:
             page.matches = [self._shown(each) for each in page.matches]
             page.included = [self._shown(each) for each in page.included]
         self._saw(page.matches)
@@ -313,7 +326,14 @@ class View:
         """Whether what was deleted had been within reach."""
         if self.sight.of(NAME, tombstone.type) == ALL:
             return True
-        last = await self._store.vread(tombstone.type, tombstone.id, tombstone.version - 1)
+        return await self._tells_past(tombstone, action)
+
+    async def _tells_past(self, present: Stored, action: str) -> bool:
+        """Whether former versions of what is ``present`` may be seen: not where it was out of reach when it was
+        deleted."""
+        if not present.deleted:
+            return True
+        last = await self._store.vread(present.type, present.id, present.version - 1)
         return last is not None and not last.deleted and self._was_visible(last, action)
 
     def _only_labels(self, action: str, type: str) -> bool:

@@ -8,17 +8,17 @@ from typing import Any
 from fhirhub.auth.access import Access
 from fhirhub.errors import Forbidden, Issue
 from fhirhub.resource import json
+from fhirhub.resource.meta import detach
 from fhirhub.search.match import Subject
 from fhirhub.search.predicate import Predicate
 from fhirhub.search.sight import ALL, NAME
 from fhirhub.store.records import Change, Dangling, Stored, missing, missing_reference
-from fhirhub.view.images import completed, fits, spellings
+from fhirhub.view.images import TELLING, completed, fits, references_in, spellings
 
 Find = Callable[[Predicate, str, Sequence[str]], Awaitable[dict[str, Stored]]]
 """(condition, type, ids): those that are there and fulfil it, by id."""
 ACTIONS = {"POST": "c", "PUT": "u", "PATCH": "u", "DELETE": "d"}
 """What each verb that makes a version is in the words of scopes."""
-_IDENTITY = frozenset({"resourceType", "id", "meta"})
 
 
 class WriteRules:
@@ -32,17 +32,20 @@ class WriteRules:
     def completed(self, document: dict[str, Any], base: Stored | None) -> dict[str, Any]:
         """``document``, which is to replace ``base``, with the elements of it that the caller cannot see.
 
-        Raises Forbidden when it brings such elements itself.
+        Raises Forbidden when it brings such elements itself, or its own of what is hidden only because it may tell
+        of them: narrative and contained resources of a resource that has some already.
         """
         type = document["resourceType"]
         hidden = self._sight.hidden.get(type)
         if not hidden:
             return document
-        for name in spellings(hidden):
+        alive = base is not None and not base.deleted
+        there = json.parse(base.content.encode()) if base is not None and alive and base.content else {}
+        for name in (*spellings(hidden), *(name for name in TELLING if name in there)):
             if name in document:
                 text = f"{type}.{name} is hidden from you, so you cannot write it; leave it out."
                 raise Forbidden(Issue("forbidden", text, f"{type}.{name}"))
-        return completed(document, base, hidden) if base is not None and not base.deleted else document
+        return completed(document, base, hidden) if base is not None and alive else document
 
     async def check(self, changes: Sequence[Change]) -> None:
         """Raise what is wrong with the first of ``changes`` that is out of reach."""
@@ -79,11 +82,14 @@ class WriteRules:
     def _check_elements(self, change: Change, writable: frozenset[str]) -> None:
         """Only elements that the caller may write differ from the base."""
         assert change.base is not None and change.document is not None
-        before = json.parse((change.base.content or "{}").encode())
-        after = {name: value for name, value in change.document.items() if name not in _IDENTITY}
+        base = change.base
+        before = json.parse((base.content or "{}").encode())
+        meta, after = detach(change.document)
+        # Labels decide who sees it, so they are no less its content than anything else.
+        before["meta"], after["meta"] = json.parse((base.meta or "{}").encode()), meta or {}
         allowed = spellings(writable)
         for name in sorted({*before, *after} - allowed):
-            if json.dumps(before.get(name)) != json.dumps(after.get(name)):
+            if not json.equal(before.get(name), after.get(name)):
                 text = f"You may change only {', '.join(sorted(writable))} of a {change.type}, not {name}."
                 raise Forbidden(Issue("forbidden", text, f"{change.type}.{name.removeprefix('_')}"))
 
@@ -110,13 +116,14 @@ class WriteRules:
         for change in changes:
             if change.rows is None:
                 continue
-            before = (change.base.content if change.base is not None else None) or ""
-            for _, type, id in change.rows.references:
-                if (
-                    (type, id) not in own
-                    and self._sight.knows(type) != ALL
-                    and f'"{type}/{id}"' not in before
-                ):
+            asked = [
+                (type, id)
+                for _, type, id in change.rows.references
+                if (type, id) not in own and self._sight.knows(type) != ALL
+            ]
+            before = references_in(change.base.content) if asked and change.base is not None else frozenset()
+            for type, id in asked:
+                if f"{type}/{id}" not in before:
                     wanted.setdefault(type, {})[id] = change.label
         problems = []
         for type, labels in wanted.items():
