@@ -14,7 +14,7 @@ from fhirhub.auth.authority import Authority
 from fhirhub.auth.grant import Grant
 from fhirhub.auth.scope import parse_all
 from fhirhub.errors import FhirError
-from fhirhub.exchange import Caller, FhirRequest, Origin
+from fhirhub.exchange import REQUEST_ID, Caller, FhirRequest, Origin
 from fhirhub.hub import Hub
 from fhirhub.interactions.audit_criteria import asked
 from fhirhub.interactions.perform import perform
@@ -86,7 +86,7 @@ class Patients:
             f"page {account.id}", "user", _FINDING, "", "", account.username, account.fhir_user, account.role,
             issuer=self._issuer, stamp=(account.version, 0),
         )  # fmt: skip
-        seen = hub.seen_by(await self._authority.access(grant), Origin())
+        seen = hub.seen_by(await self._authority.access(grant), Origin(request=REQUEST_ID.get()))
         return json.parse((await perform(seen, request)).body)
 
 
@@ -143,6 +143,9 @@ def recorder(audit: AuditWriter | None) -> Callable[[str, Caller, int, Mapping[s
             return
         patients = [str(detail["patient"])] if detail.get("patient") else []
         kind = KINDS.get(name, "admin")
-        await audit.record([event(kind, name, caller, outcome=outcome, patients=patients, more=detail)])
+        row = event(
+            kind, name, caller, outcome=outcome, request=REQUEST_ID.get(), patients=patients, more=detail
+        )
+        await audit.record([row])
 
     return record

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+
+REQUEST_ID: ContextVar[str] = ContextVar("REQUEST_ID", default="")
+"""``X-Request-Id`` of the request that a page or an endpoint of the authorization server is answering."""
 
 
 @dataclass(frozen=True, slots=True)

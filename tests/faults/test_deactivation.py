@@ -32,7 +32,7 @@ from support.workers import pairs
 
 DEACTIVATIONS, REVOCATIONS = map(int, os.environ.get("FHIRHUB_FAULT_CUTS", "120,40").split(","))
 BY_COMMAND = 4
-TOGETHER = 6
+TOGETHER = 2
 """Trials under way at once."""
 AFTER = 3
 """Requests over each connection that begin after the commit, at least."""

@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager
 
 from fhirhub.capability import Capability
 from fhirhub.definitions.tables import Definitions
+from fhirhub.exchange import REQUEST_ID
 from fhirhub.http.request import App, Message, Receive, Scope, Send, request_id
 
 log = logging.getLogger("fhirhub.http")
@@ -33,6 +34,7 @@ class Shell:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         id = request_id(dict(scope["headers"]))
+        REQUEST_ID.set(id.decode())
 
         async def with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
