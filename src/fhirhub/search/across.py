@@ -12,7 +12,20 @@ from dataclasses import replace
 from fhirhub.errors import BadRequest, Issue
 from fhirhub.search.filters import not_understood, suggestion
 from fhirhub.search.parameters.base import NotUnderstood, any_of, refuse, shortened
-from fhirhub.search.predicate import And, Has, Ids, Not, OfType, Or, Predicate, Says, Spoken, Updated, Words
+from fhirhub.search.predicate import (
+    And,
+    Cited,
+    Has,
+    Ids,
+    Not,
+    OfType,
+    Or,
+    Predicate,
+    Says,
+    Spoken,
+    Updated,
+    Words,
+)
 from fhirhub.search.request import Include, SearchRequest, Sort
 
 Parameters = Sequence[tuple[str, str]]
@@ -163,6 +176,6 @@ def speaks_of_one_type(where: Predicate) -> bool:
             return all(speaks_of_one_type(part) for part in parts)
         case And(parts):
             return any(speaks_of_one_type(part) for part in parts)
-        case Not() | Ids() | Updated() | Says() | Has() | OfType() | Spoken() | Words():
+        case Not() | Ids() | Updated() | Says() | Has() | Cited() | OfType() | Spoken() | Words():
             return False
     return True

@@ -16,6 +16,8 @@ from fhirhub.search.predicate import (
     Below,
     Bound,
     Chain,
+    Cited,
+    Cites,
     Concepts,
     Contained,
     Has,
@@ -184,8 +186,9 @@ def matches(predicate: Predicate, subject: Subject, world: World | None = None) 
             return told or matches(Words(word, narrative_only), subject, around)
         case Below(pid, uri):
             return any(pid == own and is_below(text, uri) for own, text, _, _ in rows.phrases.values())
-        case Concepts() | Kin() | Says():
-            # What a value set holds or what is part of what is told by other resources and by the document.
+        case Concepts() | Kin() | Says() | Cites() | Cited():
+            # What a value set holds, what is part of what, which version of an url is meant: other resources tell, and
+            # the document.
             raise Undecided(f"{type(predicate).__name__} is for the store to answer")
         case Contained():
             return _contains(predicate, subject, around)

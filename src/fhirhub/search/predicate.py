@@ -244,6 +244,29 @@ class Has:
     part: Predicate
 
 
+@dataclass(frozen=True, slots=True)
+class Cites:
+    """Parameter ``pid`` holds the canonical url of a resource of ``type`` that fulfils ``part``.
+
+    ``paths`` (column, SQL/JSON path) lead to those urls in the document.
+    """
+
+    pid: int
+    type: str
+    part: Predicate
+    paths: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cited:
+    """A resource of ``type`` that fulfils ``part`` holds this one's canonical url in its parameter ``pid``."""
+
+    type: str
+    pid: int
+    part: Predicate
+    paths: tuple[tuple[str, str], ...]
+
+
 Predicate = (
     Keys
     | Refers
@@ -269,6 +292,8 @@ Predicate = (
     | Not
     | Chain
     | Has
+    | Cites
+    | Cited
 )
 
 DEFERRED = (Measure, Worded, Spoken, Concepts, Below, Kin, Contained)
