@@ -36,6 +36,27 @@ async def test_signing_in_and_out(site: Site) -> None:
     assert browser.page.request.url.path == "/auth/sign-in"
 
 
+async def test_a_password_that_is_changed_while_it_is_looked_at(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reset, or a second factor, that comes between the look at a password and the session: there is no session."""
+    account = await site.person("overtaken", "biller")
+    verify = site.people.passwords.verify
+
+    async def overtaken(stored: str | None, password: str) -> bool:
+        right = await verify(stored, password)
+        await site.people.accounts.set_password(account.id, account.password, must_change=False)
+        return right
+
+    monkeypatch.setattr(site.people.passwords, "verify", overtaken)
+    browser = site.browser()
+    await browser.sign_in("overtaken", GOOD)
+    assert (await browser.get("/account/apps")).request.url.path == "/auth/sign-in"
+    monkeypatch.undo()
+    await browser.sign_in("overtaken", GOOD)
+    assert (await browser.get("/account/apps")).request.url.path == "/account/apps"
+
+
 async def test_a_session_taken_along_is_over_after_sign_out(site: Site) -> None:
     await site.person("max", "biller")
     browser, thief = site.browser(), site.browser()

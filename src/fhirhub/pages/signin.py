@@ -101,9 +101,10 @@ async def _sign_in(smart: Smart, request: Request) -> Response:
         await people.sessions.end(before.id)
     account = verdict.account
     stage = "totp" if account.totp is not None else _after_code(account)
-    _, value = await people.sessions.start(account.id, stage, address(request))
+    _, value = await people.sessions.start(account.id, stage, address(request), account.version)
+    session = await _session(smart, value)
     await note(smart, request, "login", account, detail={"stage": stage})
-    return _with_cookie(smart, request, await _session(smart, value), value, to)
+    return _with_cookie(smart, request, session, value, to)
 
 
 async def _code(smart: Smart, request: Request) -> Response:

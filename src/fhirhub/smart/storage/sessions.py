@@ -26,6 +26,12 @@ _CURRENT = (
     " from session s join account a on a.id = s.account"
     " where s.cookie = $1 and s.ends > $2 and s.seen > $3 and a.active"
 )
+# The lock waits for whoever changes the account and then sees the change; or is waited for, and the session is ended.
+_START = """
+insert into session (id, cookie, account, stage, created, seen, ends, address)
+select $1, $2, a.id, $4, $5, $5, $6, $7 from account a
+where a.id = $3 and ($8::integer is null or a.version = $8) for share
+"""
 _LEVEL = "case when t.last < $2 - $6 then 1 else greatest(t.failed - coalesce(($2 - t.last) / $7::float8, 0), 0) + 1 end"
 _CHARGE = f"""
 insert into attempt as t (key, failed, last) values ($1, 1, $2)
@@ -74,17 +80,21 @@ class Sessions:
         self._idle = int(idle * SECOND)
         self._absolute = int(absolute * SECOND)
 
-    async def start(self, account: str, stage: str, address: str = "") -> tuple[str, str]:
-        """A new session: its id, and the cookie value that proves it."""
+    async def start(
+        self, account: str, stage: str, address: str = "", version: int | None = None
+    ) -> tuple[str, str]:
+        """A new session: its id, and the cookie value that proves it.
+
+        ``version`` of the account whose password was right: when that has changed meanwhile, by a new password or a
+        second factor, there is no session, and the value proves nothing.
+        """
         id, value, now = secrets.token_urlsafe(12), secrets.token_urlsafe(32), self._clock()
         async with self._lane.use() as connection:
             await connection.fetch(
                 "delete from session where ends <= $1 or seen <= $2", now, now - self._idle
             )
             await connection.fetch(
-                "insert into session (id, cookie, account, stage, created, seen, ends, address)"
-                " values ($1, $2, $3, $4, $5, $5, $6, $7)",
-                id, hashed(value), account, stage, now, now + self._absolute, address[:64],
+                _START, id, hashed(value), account, stage, now, now + self._absolute, address[:64], version,
             )  # fmt: skip
         return id, value
 
