@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from fhirhub.smart.pace import Pace
 from fhirhub.smart.storage import authorizations
 from fhirhub.smart.storage.accounts import Account
 from fhirhub.smart.storage.authorizations import CodeRow, Context, digest
@@ -390,3 +391,27 @@ async def test_void_ends_what_is_under_way(rig: Rig) -> None:
         assert counts == {"launches": 1, "requests": 1, "codes": 1}, "what is over does not count"
         assert gives_nothing(await browser.press(waiting, "Allow"))
     assert (await _code(rig, code)).expires < rig.clock()
+
+
+async def test_requests_that_wait_are_so_many(rig: Rig) -> None:
+    """Anybody may begin a request and leave it: what is kept for one network is bounded, and others are not kept out."""
+    free = 3
+    rig.smart.arrivals = Pace(rig.clock, free=free, seconds=1)
+    try:
+        async with Browser(rig.app) as browser:
+            asked = asking(rig.web.id, rig.web_uri, SCOPE)
+            answers = [await browser.get("/auth/authorize", params=asked) for _ in range(free + 2)]
+            assert [answer.status_code for answer in answers] == [303] * free + [429] * 2
+            assert answers[-1].headers["retry-after"] == "1" and gives_nothing(answers[-1])
+            assert rig.smart.arrivals.wait("192.0.2.9") == 0
+            rig.clock.pass_(1)
+            again = [await browser.get("/auth/authorize", params=asked) for _ in range(2)]
+            assert [answer.status_code for answer in again] == [303, 429]
+            handle = await authorizations.add_launch(
+                rig.smart.lane, rig.web.id, rig.doctor.id, Context("p1"), rig.clock()
+            )
+            launched = asking(rig.web.id, rig.web_uri, "launch openid", launch=handle)
+            answer = await browser.get("/auth/authorize", params=launched)
+            assert answer.status_code == 303, "who starts an app from the record has signed in"
+    finally:
+        rig.smart.arrivals = Pace(rig.clock, free=600, seconds=1)

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 from fhirhub.pages.answers import SAFE, Answer, see_other
 from fhirhub.pages.events import note
 from fhirhub.pages.render import page, refusal, route_class
-from fhirhub.pages.session import RESUME, Refused, current, sign_in_url
+from fhirhub.pages.session import RESUME, Refused, address, current, sign_in_url
 from fhirhub.smart import asked, authorize
 from fhirhub.smart.context import Smart
 from fhirhub.smart.storage import authorizations
@@ -55,11 +55,16 @@ async def _begin(smart: Smart, request: Request) -> Response:
     origin = origin_of(request, smart.settings)
     try:
         given = await form(request) if request.method == "POST" else pairs(request.url.query)
-        row = await authorize.begin(smart, origin, given)
+        row = await authorize.begin(smart, origin, given, address(request))
     except FormError as error:
         return refusal(smart, request, 400, "This request cannot be read", str(error))
     except authorize.Unproven as error:
         return refusal(smart, request, 400, error.heading, error.text)
+    except authorize.Crowded as error:
+        text = f"Too many apps were started from here. Try again in {error.wait} seconds."
+        answer = refusal(smart, request, 429, "There is too much at once", text)
+        answer.headers["Retry-After"] = str(error.wait)
+        return answer
     except authorize.Refused as error:
         return to_app(error.location)
     return see_other(_url(RESUME, row.id))

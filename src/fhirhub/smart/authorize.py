@@ -52,6 +52,14 @@ class Refused(Exception):
         self.location, self.error = location, error
 
 
+class Crowded(Exception):
+    """Too many requests from one place; ``wait`` is the seconds until there may be another."""
+
+    def __init__(self, wait: int) -> None:
+        super().__init__(wait)
+        self.wait = wait
+
+
 @dataclass(frozen=True, slots=True)
 class _Reply:
     """How answers get back to the app."""
@@ -70,8 +78,10 @@ class _Reply:
         return Refused(with_parameters(self.redirect_uri, pairs), error)
 
 
-async def begin(smart: Smart, origin: str, fields: Sequence[tuple[str, str]]) -> RequestRow:
-    """Check a request's ``fields`` and keep it. Raises Unproven and Refused."""
+async def begin(
+    smart: Smart, origin: str, fields: Sequence[tuple[str, str]], address: str = ""
+) -> RequestRow:
+    """Check a request's ``fields`` and keep it; it came from ``address``. Raises Unproven, Refused and Crowded."""
     client, redirect_uri = await _client(smart, fields)
     state = _state(fields)
     reply = _Reply(redirect_uri, state, smart.issuer(origin))
@@ -92,6 +102,8 @@ async def begin(smart: Smart, origin: str, fields: Sequence[tuple[str, str]]) ->
         nonce=_nonce(given, reply), prompt=prompt, max_age=max_age,
     )  # fmt: skip
     request = await _launched(smart, given, request, reply)
+    if not request.launched and (wait := smart.arrivals.wait(address)):
+        raise Crowded(wait)
     return await authorizations.add_request(smart.lane, request, smart.clock())
 
 

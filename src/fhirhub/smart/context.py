@@ -15,6 +15,7 @@ from fhirhub.smart.egress import Egress
 from fhirhub.smart.hooks import Preview, SearchTrail
 from fhirhub.smart.jwks import KeySets
 from fhirhub.smart.origins import Origins
+from fhirhub.smart.pace import Pace
 from fhirhub.smart.people import People, now, people
 from fhirhub.smart.signing import Signing
 from fhirhub.smart.storage.accounts import Account
@@ -73,6 +74,8 @@ class Smart:
     signing: Signing
     egress: Egress
     key_sets: KeySets
+    arrivals: Pace
+    """Of authorization requests that nobody has signed in for yet; each is kept for a while."""
     audit: Audit | None = None
     patients: Patients | None = None
     looked_at: LookedAt = nobody_looked
@@ -127,5 +130,6 @@ def smart(
         signing=Signing(lane, keys, clock),
         egress=egress,
         key_sets=KeySets(egress, clock),
+        arrivals=Pace(clock, free=600, seconds=1),
         **(hooks or {}),
     )
