@@ -249,10 +249,23 @@ class Settings:
         """Whether only this machine can reach the server."""
         return is_loopback(self.host)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether callers are of this machine only: with the address of another, something passes requests on."""
+        return self.bind_is_loopback and (
+            self.base_url is None or is_loopback(urlsplit(self.base_url).hostname or "")
+        )
+
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host``, a name or literal address, means this machine only."""
-    return host in ("localhost", "::1", "[::1]") or (host.startswith("127.") and host.count(".") == 3)
+    """Whether ``host``, a name or literal address, means this machine only.
+
+    Names that merely begin like such an address (127.0.example.org) are anybody's.
+    """
+    parts = host.split(".")
+    return host in ("localhost", "::1", "[::1]") or (
+        len(parts) == 4 and parts[0] == "127" and all(part.isascii() and part.isdecimal() for part in parts)
+    )
 
 
 @dataclass(frozen=True, slots=True)

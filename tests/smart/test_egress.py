@@ -17,9 +17,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from fhirhub.keys import Keys
+from fhirhub.settings import Settings
 from fhirhub.smart import egress, jose
+from fhirhub.smart.context import smart
 from fhirhub.smart.egress import MAX_BODY, Egress, Refused
 from fhirhub.smart.jwks import KeySets, lifetime
+from fhirhub.store.engine import Lane
 from support.smart import Signer
 
 PUBLIC = "93.184.215.14"
@@ -115,6 +119,15 @@ def test_there_are_as_many_targets_as_were_asked_for() -> None:
 async def test_a_target_that_is_taken(url: str, address: str, port: int, path: str) -> None:
     target = await Egress(resolve=resolve).check(url)
     assert (target.address, target.port, target.path) == (address, port, path)
+
+
+async def test_a_server_behind_a_proxy_on_its_machine_is_no_development_server() -> None:
+    keys, lane = Keys(bytes(32)), Lane("postgresql://nobody@127.0.0.1:1/nothing", 1)
+    await smart(Settings(), lane, keys).egress.check("https://127.0.0.1/jwks")
+    with pytest.raises(Refused):
+        await smart(Settings(base_url="https://hub.example"), lane, keys).egress.check(
+            "https://127.0.0.1/jwks"
+        )
 
 
 async def test_loopback_is_for_development_and_for_nothing_but_loopback() -> None:

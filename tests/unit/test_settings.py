@@ -101,3 +101,22 @@ def test_every_setting_is_described() -> None:
     assert {row["name"] for row in describe(load({})) if row["about"]} == {
         variable(item.name) for item in fields(Settings)
     }
+
+
+@pytest.mark.parametrize(
+    ("host", "base", "local"),
+    [
+        ("127.0.0.1", None, True),
+        ("::1", "http://localhost:8080", True),
+        ("127.0.0.1", "https://127.0.0.9", True),
+        ("127.0.0.1", "https://hub.example", False),
+        ("127.0.0.1", "https://127.0.hub.example", False),
+        ("0.0.0.0", None, False),
+        ("0.0.0.0", "http://localhost", False),
+        ("127.0.hub.example", None, False),
+    ],
+)
+def test_a_server_is_local_when_nothing_passes_requests_of_others_on(
+    host: str, base: str | None, local: bool
+) -> None:
+    assert Settings(host=host, base_url=base).is_local is local

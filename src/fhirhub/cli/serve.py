@@ -72,7 +72,7 @@ def _first_steps(settings: Settings, dsn: str, base: str) -> list[str]:
         f"  people sign in at:  {origin}/account/apps",
         f"  apps begin at:      {base}/.well-known/smart-configuration",
     ]
-    if not settings.bind_is_loopback:
+    if not settings.is_local:
         return shown
     # Loaded when the server answers already: it takes as long as everything before it.
     found: list[str] = importlib.import_module("fhirhub.cli.welcome").lines(settings, dsn, base)
@@ -81,7 +81,7 @@ def _first_steps(settings: Settings, dsn: str, base: str) -> list[str]:
 
 def check(settings: Settings) -> None:
     """Refuse what would not be safe, or cannot work; SettingsError with the reason."""
-    if not settings.bind_is_loopback:
+    if not settings.is_local:
         _check_public(settings)
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise SettingsError("--tls-cert and --tls-key go together; give both or none.")
@@ -96,7 +96,7 @@ def check(settings: Settings) -> None:
 
 def _check_public(settings: Settings) -> None:
     """What a server that others can reach must fulfil."""
-    name = f"--host {settings.host}"
+    name = f"--base-url {settings.base_url}" if settings.bind_is_loopback else f"--host {settings.host}"
     if settings.no_auth:
         raise SettingsError(f"{name}: --no-auth opens everything to everyone; it is for 127.0.0.1 only.")
     if settings.base_url is None or not settings.base_url.startswith("https://"):

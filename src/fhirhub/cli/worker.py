@@ -84,7 +84,7 @@ async def prepare(dsn: str, settings: Settings) -> None:
     """
     await migrate.verify(dsn)
     found = await migrate.ensure(dsn)
-    if not settings.bind_is_loopback:
+    if not settings.is_local:
         await _no_demo(dsn)
     if found.due:
         log.info("schema migrated", extra={"from": found.current, "to": found.expected})
@@ -137,7 +137,7 @@ def main(listen_fd: int, control_fd: int) -> int:
     counters = Counters(Path(order["state"]), order["slot"])
     app = create_app(settings)
     telemetry = observed(app, settings, counters)
-    if settings.bind_is_loopback and settings.base_url is None:
+    if settings.is_local:
         telemetry.inner = Guard(app)
     if settings.trusted_proxies:
         telemetry.inner = Proxied(telemetry.inner, networks(settings.trusted_proxies))

@@ -20,7 +20,8 @@ def is_local(host: bytes) -> bool:
     """Whether a ``Host`` header names this machine; no header at all is no browser."""
     name = host.decode("latin-1").strip().lower()
     if name.startswith("["):
-        return is_loopback(name.partition("]")[0] + "]")
+        address, bracket, port = name.partition("]")
+        return is_loopback(address + bracket) and port[:1] in ("", ":")
     return name == "" or is_loopback(name.partition(":")[0]) or name == "::1"
 
 

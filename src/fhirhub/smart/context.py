@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from fhirhub import keys as keyring
 from fhirhub.exchange import Caller
 from fhirhub.keys import Keys
-from fhirhub.settings import Settings, is_loopback
+from fhirhub.settings import Settings
 from fhirhub.smart.connections import Connections
 from fhirhub.smart.egress import Egress
 from fhirhub.smart.hooks import Preview, SearchTrail
@@ -117,7 +117,7 @@ def smart(
     hooks: Mapping[str, Any] | None = None,
 ) -> Smart:
     """The authorization server on an open lane."""
-    egress = Egress(loopback=is_loopback(settings.host))
+    egress = Egress(loopback=settings.is_local)
     return Smart(
         settings=settings,
         lane=lane,
