@@ -28,7 +28,11 @@ def rendered() -> bytes:
         known = definitions.search_parameters(type)
         special = [code for code in known if code in SPECIAL]
         served[type] = [known[code] for code in (*registry.facets(type), *special)]
-        includable[type] = [code for code in registry.facets(type) if registry.references(type, code)]
+        includable[type] = [
+            code
+            for code, facet in registry.facets(type).items()
+            if facet.canonical or registry.references(type, code)
+        ]
         own = claims["types"].get(type, {}).get("searchParameters")
         if own is not None:
             # Not searched as a resource is.

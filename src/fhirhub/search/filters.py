@@ -39,8 +39,21 @@ from fhirhub.search.parameters.base import (
     too_costly,
     unescape,
 )
-from fhirhub.search.predicate import And, Chain, Contained, Has, Ids, Or, Predicate, Present, Refers
+from fhirhub.search.predicate import (
+    And,
+    Chain,
+    Cited,
+    Cites,
+    Contained,
+    Has,
+    Ids,
+    Or,
+    Predicate,
+    Present,
+    Refers,
+)
 from fhirhub.search.registry import Registry
+from fhirhub.search.sorting import document_paths
 from fhirhub.search.specials import Specials, bases_of
 
 Parse = Callable[[Facet, str | None, Sequence[str], Query], Predicate]
@@ -204,9 +217,7 @@ class Filters:
             )
         links = self._registry.references(facet.type, facet.code)
         if not links:
-            raise not_understood(
-                facet.expression, f"{facet.code} holds canonical urls; {doing} is not served over them yet"
-            )
+            raise not_understood(facet.expression, f"{facet.code} holds whole resources, not references")
         return links
 
     def _chain(
@@ -221,7 +232,8 @@ class Filters:
         self, facet: Facet, type: str | None, rest: str, at: Callable[[str], Predicate], query: Query
     ) -> Predicate:
         """What refers by ``facet`` to a resource that fulfils the predicate ``at`` its type."""
-        links = self._links(facet, "a chain")
+        links = () if facet.canonical else self._links(facet, "a chain")
+        paths = document_paths(facet) if facet.canonical else ()
         if type is not None:
             if type not in query.definitions.type_number:
                 hint = suggestion(type, reference.allowed(facet, query))
@@ -240,6 +252,8 @@ class Filters:
                 if problem is None or isinstance(problem, NotUnderstood):
                     problem = error
                 continue
+            if facet.canonical:
+                parts.append(Cites(facet.pid, target, part, paths))
             for link in links:
                 if link.only not in (None, target):
                     continue
@@ -278,9 +292,11 @@ class Filters:
             hint = suggestion(source, query.definitions.resource_types)
             raise not_understood(f"{type}?_has", f"{shortened(source)!r} is not a resource type{hint}")
         facet = self.facet(source, code)
-        links = self._links(facet, "_has")
+        links = () if facet.canonical else self._links(facet, "_has")
         if type not in reference.allowed(facet, query):
             raise refuse(facet.expression, f"{facet.code} of {source} does not refer to {type}")
         part = self.predicate(source, rest, value, query, depth + 1)
+        if facet.canonical:
+            return Cited(source, facet.pid, part, document_paths(facet))
         parts = [Has(source, link.pid, part) for link in links if link.only in (None, type)]
         return any_of(parts)

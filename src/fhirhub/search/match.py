@@ -187,8 +187,7 @@ def matches(predicate: Predicate, subject: Subject, world: World | None = None) 
         case Below(pid, uri):
             return any(pid == own and is_below(text, uri) for own, text, _, _ in rows.phrases.values())
         case Concepts() | Kin() | Says() | Cites() | Cited():
-            # What a value set holds, what is part of what, which version of an url is meant: other resources tell, and
-            # the document.
+            # What a value set holds, what is part of what, which version is meant: other resources and documents tell.
             raise Undecided(f"{type(predicate).__name__} is for the store to answer")
         case Contained():
             return _contains(predicate, subject, around)

@@ -35,7 +35,8 @@ class Sort:
 class Include:
     """``_include`` (forward) or ``_revinclude`` (``reverse``): ``source`` is the type that holds the reference.
 
-    ``pids`` are the reference parameters of ``source`` that count (several for the wildcard ``*``).
+    ``pids`` are the reference parameters of ``source`` that count (several for the wildcard ``*``). Where they hold
+    canonical urls, ``paths`` (column, SQL/JSON path) lead to those, and ``cited`` are the types that they may be of.
     """
 
     source: str
@@ -43,6 +44,8 @@ class Include:
     target: str | None
     iterate: bool
     reverse: bool
+    paths: tuple[tuple[str, str], ...] = ()
+    cited: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

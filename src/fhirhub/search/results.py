@@ -12,6 +12,7 @@ from fhirhub.definitions.tables import Definitions
 from fhirhub.search.filters import Filters, not_understood, suggestion
 from fhirhub.search.limits import MAX_COUNT, MAX_CURSOR, MAX_INCLUDES, MAX_SORTS
 from fhirhub.search.parameters.base import Alias, Facet, refuse, shortened, too_costly
+from fhirhub.search.parameters.reference import with_urls
 from fhirhub.search.parameters.special import ROWLESS
 from fhirhub.search.parameters.token import has_codes
 from fhirhub.search.registry import Registry
@@ -152,12 +153,14 @@ class Results:
             return self._all_of(source, type, reverse, iterate, target)
         facet = self._filters.facet(source, code)
         links = self._registry.references(source, code)
-        if not links:
+        if not links and not facet.canonical:
             text = f"{code} of {source} does not hold references that can be included"
             raise refuse(expression, f"{text}; it is of type {facet.kind}")
         wanted = target or (type if reverse and not iterate else None)
         if wanted is not None and facet.targets and wanted not in facet.targets:
             raise refuse(expression, f"{code} of {source} does not refer to {wanted}")
+        if facet.canonical:
+            return [self._citing(facet, target, reverse, iterate)]
         return _includes(source, links, target, reverse, iterate)
 
     def _all_of(
@@ -168,10 +171,21 @@ class Results:
         """
         pids: dict[int, None] = {}
         wanted = target or (type if reverse and not iterate else None)
+        citing: list[Include] = []
         for code, facet in self._registry.facets(source).items():
             if wanted is None or not facet.targets or wanted in facet.targets:
                 pids.update((link.pid, None) for link in self._registry.references(source, code))
-        return [Include(source, tuple(pids), target, iterate, reverse)] if pids else []
+                if facet.canonical and wanted in (None, *self._cited(facet)):
+                    citing.append(self._citing(facet, target, reverse, iterate))
+        return ([Include(source, tuple(pids), target, iterate, reverse)] if pids else []) + citing
+
+    def _cited(self, facet: Facet) -> tuple[str, ...]:
+        return facet.targets or with_urls(self._definitions)
+
+    def _citing(self, facet: Facet, target: str | None, reverse: bool, iterate: bool) -> Include:
+        """The include of what canonical urls lead to."""
+        cited = (target,) if target else self._cited(facet)
+        return Include(facet.type, (facet.pid,), target, iterate, reverse, document_paths(facet), cited)
 
 
 def sortable(facet: Facet) -> bool:

@@ -7,8 +7,9 @@ part that costs most and what would make it cheaper; what the estimate misses, t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from fhirhub.definitions.tables import Definitions
 from fhirhub.errors import BadRequest, Issue
@@ -55,14 +56,18 @@ UNGUARDED = Guard(0, 0)
 """For the commands of an administrator, and the server's own work."""
 
 
+Told = Callable[[], str]
+"""Says it when asked: few searches are so costly that anybody wants to know."""
+
+
 @dataclass(slots=True)
 class Cost:
     """An estimate: ``entries`` in all, and ``shares``: what they go to, in words, with what would help."""
 
     entries: float = 0.0
-    shares: list[tuple[float, str, str]] = field(default_factory=list)
+    shares: list[tuple[float, Told, Told]] = field(default_factory=list)
 
-    def add(self, entries: float, what: str, help: str) -> None:
+    def add(self, entries: float, what: Told, help: Told) -> None:
         """Another share."""
         self.entries += entries
         self.shares.append((entries, what, help))
@@ -70,7 +75,10 @@ class Cost:
     @property
     def worst(self) -> tuple[float, str, str]:
         """The largest share."""
-        return max(self.shares, default=(0.0, "", ""))
+        if not self.shares:
+            return 0.0, "", ""
+        entries, what, help = max(self.shares, key=lambda share: share[0])
+        return entries, what(), help()
 
     def check(self, guard: Guard, expression: str) -> None:
         """Raise BadRequest (``too-costly``) when this is above the ceiling of ``guard``."""
@@ -96,25 +104,34 @@ class Estimator:
     ) -> Cost:
         """A first page; ``ranks`` are the keys that a ranked plan walks."""
         cost, rt = Cost(), self.compiler.root
-        others = [part for n, part in enumerate(parts) if n != plan.driver]
         driver = parts[plan.driver] if plan.driver >= 0 else None
-        name = self._name(driver, request)
+        others = [part for n, part in enumerate(parts) if n != plan.driver]
+        name, narrower = partial(self._name, driver, request), partial(self._narrower, driver, request)
         if plan.kind == "sort":
             found = self._rows(driver, rt)
             gathered = self.listing(driver, rt) if driver is not None else found
-            cost.add(gathered + found, f"gathering {name}", self._narrower(driver, request))
+            cost.add(gathered + found, lambda: f"gathering {name()}", narrower)
             for sort in request.sort:
                 weight = DOCUMENT if sort.paths else 1.0
-                cost.add(found * weight, f"sorting {name} by {sort.code}", _sorted_otherwise(sort.code))
+                sorting = partial(_sorting, name, sort.code)
+                cost.add(found * weight, sorting, partial(_sorted_otherwise, sort.code))
         elif plan.kind == "ranked":
             found = self.ranked(request, others, ranks)
-            cost.add(found, f"walking {name} by {request.sort[0].code}", self._narrower(driver, request))
+            cost.add(found, lambda: f"walking {name()} by {request.sort[0].code}", narrower)
         else:
             found = self._walked(request, driver, others)
-            cost.add(found, f"walking {name}", self._narrower(driver, request))
+            cost.add(found, lambda: f"walking {name()}", narrower)
         for part in others:
-            text = f"testing '{self._words(part)}' for each of {name}"
-            cost.add(found * self.probing(part, rt), text, self._narrower(part, request))
+            testing = partial(self._testing, part, name)
+            cost.add(found * self.probing(part, rt), testing, partial(self._narrower, part, request))
+        return cost
+
+    def following(self, where: Condition) -> Cost:
+        """Reading the documents of all that fulfil ``where``, for the canonical urls in them."""
+        cost, rt = Cost(), self.compiler.root
+        entries = self.listing(where, rt) + DOCUMENT * self._rows(where, rt)
+        what = f"following the canonical urls of what fulfils '{self._words(where)}'"
+        cost.add(entries, lambda: what, lambda: "add a criterion there that few fulfil")
         return cost
 
     def total(self, where: Condition, parts: Sequence[Condition]) -> float:
@@ -193,6 +210,9 @@ class Estimator:
     def _words(self, part: Condition) -> str:
         return described(self.definitions, part)
 
+    def _testing(self, part: Condition, name: Told) -> str:
+        return f"testing '{self._words(part)}' for each of {name()}"
+
     def _name(self, driver: Condition | None, request: SearchRequest) -> str:
         if driver is None:
             return f"all {request.type} resources" if request.type else "all resources of these types"
@@ -210,6 +230,10 @@ class Estimator:
             case Not() | Present() | Updated() | None:
                 return f"add a criterion that few fulfil (a patient, a code{date})"
         return f"add a criterion that fewer fulfil (a patient, a code{date})"
+
+
+def _sorting(name: Told, code: str) -> str:
+    return f"sorting {name()} by {code}"
 
 
 def _sorted_otherwise(code: str) -> str:

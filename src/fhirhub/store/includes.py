@@ -12,11 +12,13 @@ from typing import Any
 
 from fhirhub.definitions.tables import Definitions
 from fhirhub.search.request import Include
-from fhirhub.search.rows import VALUE_BITS, VALUE_MASK, key_pid
+from fhirhub.search.rows import VALUE_BITS, VALUE_MASK, hashed_key, key_pid
+from fhirhub.store.canonicals import url_pids, urls_of
 from fhirhub.store.predicates import Candidate
 from fhirhub.store.reads import COLUMNS, stored
 from fhirhub.store.records import Stored
 from fhirhub.store.resolve import Fetch
+from fhirhub.store.statement import Arguments, document_values, table
 
 INCLUDED = 1000
 """Resources that includes add to a page at most."""
@@ -44,6 +46,30 @@ cross join lateral (
 limit $3
 """
 
+
+URLS = """
+select r.content->>'url' as url, r.content->>'version' as version from resource r
+where r.rid = any ($1::bigint[]) and not r.deleted
+"""
+CITATIONS = """
+select distinct j #>> '{}' as url from resource r cross join lateral ({values}) as x (j)
+where r.rid = any ($1::bigint[]) and not r.deleted
+"""
+HOLDERS = """
+select t.key, t.rid, r.content->>'version' as version from token t
+cross join lateral (select r.content from resource r where r.rid = t.rid and not r.deleted offset 0) as r
+where t.key = any ($1::bigint[]) limit $2
+"""
+CITERS = """
+select t.rid from unnest($1::bigint[], $2::bigint[], $3::text[]) as k (key, exact, url)
+cross join lateral (
+    select t.rid from {token} t{join} where t.key = k.key
+        and ({row}.keys @> array[k.exact] or exists (select from ({values}) as x (j) where j #>> '{}' = k.url))
+        and {test} order by t.date desc, t.rid desc limit $4
+) as t
+limit $4
+"""
+"""All that cites a version of a resource has a row for its url, too: the other versions are told by the document."""
 
 TYPES = "select distinct rt from resource where rid = any ($1::bigint[]) and not deleted"
 
@@ -81,13 +107,14 @@ async def include(
     fetch: Fetch,
     after: int | None,
     within: Within | None,
+    secret: bytes,
 ) -> Included:
     """What ``includes`` add to a page of ``matches``; ``:iterate`` goes on from there.
 
     ``after``: only what comes after this internal key. ``within``: nothing else is shown, followed or counted (None:
-    everything may be).
+    everything may be). ``secret`` keys the hashes of the store.
     """
-    walk = Walk(definitions, fetch, within, seen={match.rid for match in matches})
+    walk = Walk(definitions, fetch, within, secret, seen={match.rid for match in matches})
     if after is None and not any(each.iterate for each in includes):
         rids = await walk.neighbours(includes, matches)
         if len(rids) <= INCLUDED:
@@ -111,6 +138,7 @@ class Walk:
     definitions: Definitions
     fetch: Fetch
     within: Within | None
+    secret: bytes
     seen: set[int]
     is_cut: bool = False
 
@@ -183,9 +211,53 @@ class Walk:
                         rid = key & VALUE_MASK
                         if key >= 0 and key_pid(key) in pids and rid not in self.seen:
                             rids.setdefault(rid, set()).add(number)
-        for rid, number in await self._referrers(includes, frontier):
+        found = await self._referrers(includes, frontier)
+        for number, each in enumerate(includes):
+            if each.paths:
+                heads = [
+                    head for head in frontier if head.type in (each.cited if each.reverse else (each.source,))
+                ]
+                found += [(rid, number) for rid in await self._by_url(each, heads) if rid not in self.seen]
+        for rid, number in found:
             rids.setdefault(rid, set()).add(number)
         return rids
+
+    async def _by_url(self, include: Include, heads: Sequence[Head]) -> list[int]:
+        """What the canonical urls of ``include`` lead to from ``heads``; in reverse, what cites those."""
+        if not heads:
+            return []
+        rids = [head.rid for head in heads]
+        found = await (self._citers(include, rids) if include.reverse else self._holders(include, rids))
+        self.is_cut |= len(found) > FOUND
+        return found
+
+    async def _holders(self, include: Include, rids: list[int]) -> list[int]:
+        arguments = Arguments()
+        arguments.add(rids, "bigint[]")
+        sql = CITATIONS.replace("{values}", document_values(include.paths, "r", arguments))
+        urls = urls_of(row["url"] for row in await self.fetch(sql, *arguments.values))
+        pids = url_pids(self.definitions, include.cited)
+        by_key = {hashed_key(pid, url, self.secret): url for pid in pids for url, _ in urls}
+        rows = await self.fetch(HOLDERS, list(by_key), FOUND + 1)
+        self.is_cut |= len(rows) > FOUND
+        wanted = ((by_key[row["key"]], row["version"], row["rid"]) for row in rows)
+        return [rid for url, version, rid in wanted if not urls.isdisjoint(((url, None), (url, version)))]
+
+    async def _citers(self, include: Include, rids: list[int]) -> list[int]:
+        urls = [(row["url"], row["version"]) for row in await self.fetch(URLS, rids) if row["url"]]
+        (pid,) = include.pids
+
+        def key(text: str) -> int:
+            return hashed_key(pid, text, self.secret)
+
+        exact = [key(f"{url}|{version}") if version else 0 for url, version in urls]
+        arguments = Arguments()
+        arguments.values = [[key(url) for url, _ in urls], exact, [url for url, _ in urls], FOUND + 1]
+        candidate = Candidate("t", self.definitions.type_number[include.source], dated=True)
+        row = candidate.resource()
+        sql = CITERS.replace("{values}", document_values(include.paths, row, arguments))
+        sql = sql.replace("{row}", row).replace("{token}", table("token", candidate.rt))
+        return [row["rid"] for row in await self._seen(sql, arguments.values, [include.source], candidate)]
 
     async def _referrers(
         self, includes: Sequence[Include], frontier: Sequence[Head]
@@ -194,7 +266,7 @@ class Walk:
         keys: dict[int, list[int]] = {}
         types: dict[int, int] = {}
         for number, each in enumerate(includes):
-            if each.reverse:
+            if each.reverse and not each.paths:
                 for head in frontier:
                     if each.target in (None, head.type):
                         for pid in each.pids:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
@@ -12,9 +13,35 @@ import asyncpg
 from fhirhub.definitions.tables import Definitions
 from fhirhub.errors import BadRequest, Issue
 from fhirhub.search.parameters.base import any_of
-from fhirhub.search.predicate import And, Chain, Has, Keys, Not, OfType, Or, Refers
+from fhirhub.search.predicate import (
+    And,
+    Chain,
+    Cited,
+    Cites,
+    Has,
+    Keys,
+    Not,
+    OfType,
+    Or,
+    Predicate,
+    Refers,
+    Text,
+)
 from fhirhub.search.request import SCORE, SearchRequest
 from fhirhub.search.rows import VALUE_BITS
+from fhirhub.store.canonicals import (
+    CITING,
+    MOST,
+    SOURCES,
+    TARGETS,
+    VERSIONS,
+    bounded,
+    cited,
+    citing,
+    linked,
+    url_pids,
+    urls_of,
+)
 from fhirhub.store.codings import leaves, spelt_out
 from fhirhub.store.cost import UNGUARDED, Cost, Estimator, Guard
 from fhirhub.store.cursor import Sealer
@@ -27,8 +54,9 @@ from fhirhub.store.ranked import RankedWalk, Ranking, Ranks, can_rank, stands_on
 from fhirhub.store.reads import COLUMNS, stored
 from fhirhub.store.records import Page, Stored
 from fhirhub.store.resolve import Fetch, Name, Resolver
-from fhirhub.store.statement import table
+from fhirhub.store.statement import document_values, table
 from fhirhub.store.statistics import Statistics
+from fhirhub.store.survey import FOLDED, SETTLED, kinds
 from fhirhub.store.texts import looked_up
 from fhirhub.store.walks import Position, Walker
 
@@ -48,18 +76,33 @@ class Asked:
     where: Condition
     parts: tuple[Condition, ...]
     keys: dict[Condition, tuple[int, ...]]
-    purpose: str
-    """What a cursor of this request is bound to."""
     ranks: Ranking = ()
     """The codes that a ranked plan goes by."""
+    _purpose: str = field(default="", init=False)
+
+    @property
+    def purpose(self) -> str:
+        """What a cursor of this request is bound to; made only where there is one."""
+        if not self._purpose:
+            request = self.request
+            types = request.type or " ".join(request.types)
+            self._purpose = f"search {types} {_digest(request)} {request.holder}"
+        return self._purpose
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing can match, whatever is stored."""
-        return any(
-            (isinstance(part, Refers) and not self.keys[part]) or part in (Or(()), Keys(()))
-            for part in self.parts
-        )
+        return any(map(self._finds_nothing, self.parts))
+
+    def _finds_nothing(self, part: Condition) -> bool:
+        match part:
+            case Refers():
+                return not self.keys[part]
+            case Keys(keys, codes):
+                return not keys and not codes
+            case Or(parts):
+                return not parts
+        return False
 
 
 @dataclass(slots=True)
@@ -105,7 +148,7 @@ class Searcher:
             if sort.code == SCORE:
                 page.scores = {row["rid"]: row[f"k{2 * n + 1}"] for row in rows}
         if after is None:
-            self._links(page, rows, plan, position, more, width, asked.purpose)
+            self._links(page, rows, plan, position, more, width, asked)
         if request.includes and rows:
             await self._include(page, rows, (plan, position, after), asked, fetch)
         return page
@@ -125,7 +168,8 @@ class Searcher:
             for row in rows
         ]
         within = self.within(asked.request, fetch)
-        found = await include(self.definitions, asked.request.includes, heads, fetch, after, within)
+        secret = self.deferred.secret
+        found = await include(self.definitions, asked.request.includes, heads, fetch, after, within, secret)
         page.included = found.resources
         if found.is_cut:
             text = f"The includes of this page come to more than {FOUND} resources, which is where they end."
@@ -141,18 +185,62 @@ class Searcher:
 
     async def asked(self, request: SearchRequest, fetch: Fetch, *, keep: bool) -> Asked:
         """``request`` with everything looked up that its condition depends on."""
-        where = await spelt_out(fold(await self.deferred.settled(request.where, fetch)), fetch)
-        keys: dict[Condition, tuple[int, ...]] = {}
+        where: Any = request.where
+        made_of = kinds(where)
+        if not made_of.isdisjoint(CITING):
+            where = await linked(
+                where, request.types or (request.type,), partial(self._followed, fetch, keep)
+            )
+            made_of = kinds(where)
+        if not made_of.isdisjoint(SETTLED):
+            where = await self.deferred.settled(where, fetch)
+            made_of = kinds(where)
+        if not made_of.isdisjoint(FOLDED):
+            where = fold(where)
+        if Keys in made_of:
+            where = await spelt_out(where, fetch)
+        keys = await self._resolved(where, fetch, keep=keep) if Refers in made_of else {}
+        if Or in made_of:
+            where = together(where, keys)
+        if Text in made_of:
+            where = await looked_up(where, self.definitions, self.statistics.trigrams, fetch)
+        return Asked(request, where, parts_of(where), keys)
+
+    async def _followed(
+        self, fetch: Fetch, keep: bool, citation: Cites | Cited, types: Sequence[str]
+    ) -> Predicate:
+        """``citation``, asked of resources of ``types``, as a condition on their rows."""
+        inner = await self.asked(SearchRequest(citation.type, where=citation.part), fetch, keep=keep)
+        if inner.is_empty:
+            return Or(())
+        compiler, secret = self.compiler(inner), self.deferred.secret
+        self.estimator(inner).following(inner.where).check(self.guard, citation.type)
+        rids = compiler.rids(inner.where, compiler.root)
+        if isinstance(citation, Cites):
+            rows = await fetch(TARGETS.format(rids=rids), *compiler.arguments.values)
+            bounded(rows, f"resources of type {citation.type} with canonical urls")
+            versions = await fetch(VERSIONS, citation.pid, MOST + 1) if rows else ()
+            bounded(versions, "versions of canonical urls")
+            texts = [row["text"] for row in versions]
+            return citing(citation, [(row["url"], row["version"]) for row in rows], texts, secret)
+        values = document_values(citation.paths, "r", compiler.arguments)
+        rows = await fetch(SOURCES.format(rids=rids, values=values), *compiler.arguments.values)
+        bounded(rows, "canonical urls")
+        urls = urls_of(row["url"] for row in rows)
+        return cited(urls, url_pids(self.definitions, types), secret)
+
+    async def _resolved(
+        self, where: Condition, fetch: Fetch, *, keep: bool
+    ) -> dict[Condition, tuple[int, ...]]:
+        """The reference keys of every Refers in ``where``."""
         refers = [each for each in leaves(where) if isinstance(each, Refers)]
-        if refers:
-            names: set[Name] = {name for each in refers for name in each.targets}
-            rids = await self.resolver.resolve(names, fetch, keep=keep)
-            for each in refers:
-                found = (rids[name] for name in each.targets if name in rids)
-                keys[each] = tuple((each.pid << VALUE_BITS) | rid for rid in found)
-        where = await looked_up(together(where, keys), self.definitions, self.statistics.trigrams, fetch)
-        purpose = f"search {request.type or ' '.join(request.types)} {_digest(request)} {request.holder}"
-        return Asked(request, where, parts_of(where), keys, purpose)
+        names: set[Name] = {name for each in refers for name in each.targets}
+        rids = await self.resolver.resolve(names, fetch, keep=keep)
+        keys: dict[Condition, tuple[int, ...]] = {}
+        for each in refers:
+            found = (rids[name] for name in each.targets if name in rids)
+            keys[each] = tuple((each.pid << VALUE_BITS) | rid for rid in found)
+        return keys
 
     def within(self, request: SearchRequest, fetch: Fetch) -> Within | None:
         """What ``request`` lets come along with its matches; None for everything."""
@@ -266,7 +354,7 @@ class Searcher:
         position: Position | None,
         more: bool,
         width: int,
-        purpose: str,
+        asked: Asked,
     ) -> None:
         if not rows:
             return
@@ -274,7 +362,7 @@ class Searcher:
 
         def link(row: asyncpg.Record, back: bool) -> str:
             return self.sealer.seal(
-                (_pinned(plan), [row[f"k{n}"] for n in range(width)], row["rid"], back), purpose
+                (_pinned(plan), [row[f"k{n}"] for n in range(width)], row["rid"], back), asked.purpose
             )
 
         if more or backward:
@@ -348,6 +436,7 @@ def _digest(request: SearchRequest) -> str:
 def _shape(part: Any) -> Any:
     if isinstance(part, tuple):
         return part[:2] if len(part) == 3 and part[0] in ("lo", "hi") else tuple(map(_shape, part))
-    if is_dataclass(part):
-        return type(part).__name__, *(_shape(getattr(part, each.name)) for each in fields(part))
+    names = getattr(type(part), "__match_args__", None)
+    if names is not None:
+        return type(part).__name__, *(_shape(getattr(part, name)) for name in names)
     return part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 FINANCIAL = frozenset((1, 17, 19, 20, 30, 31, 32, 33, 46, 47, 53, 67, 104, 105))
@@ -79,3 +80,11 @@ class Arguments:
     def bigs(self, values: list[int]) -> str:
         """A bigint[] argument."""
         return self.add(values, "bigint[]")
+
+
+def document_values(paths: Sequence[tuple[str, str]], row: str, arguments: Arguments) -> str:
+    """A select of the values (jsonb ``j``) at ``paths`` (column, SQL/JSON path) of the resource row ``row``."""
+    return " union all ".join(
+        f"select jsonb_path_query({row}.{column}, {arguments.add(path, 'text')}::jsonpath) as j"
+        for column, path in paths
+    )

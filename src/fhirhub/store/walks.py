@@ -12,7 +12,7 @@ from fhirhub.store.plan import Plan
 from fhirhub.store.predicates import PROBE, Candidate, Compiler, table_of
 from fhirhub.store.ranges import SPANS, Bounds, Condition, Range
 from fhirhub.store.score import scored
-from fhirhub.store.statement import table
+from fhirhub.store.statement import document_values, table
 
 FEW = 4
 """More keys than this are walked by one loop, not each by a leg of its own."""
@@ -333,10 +333,7 @@ class Walker:
     def _document_value(self, sort: Sort, candidate: Candidate) -> str:
         """The first (or last) of the values in the document itself."""
         row = candidate.resource()
-        values = " union all ".join(
-            f"select jsonb_path_query({row}.{column}, {self.compiler.arguments.add(path, 'text')}::jsonpath) as j"
-            for column, path in sort.paths
-        )
+        values = document_values(sort.paths, row, self.compiler.arguments)
         function = "max" if sort.descending else "min"
         return f"(select {function}(left(j #>> '{{}}', {STRING_LENGTH}) collate \"C\") from ({values}) as x)"
 

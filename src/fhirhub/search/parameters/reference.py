@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
+from fhirhub.definitions.tables import Definitions
 from fhirhub.fhirpath.compile import Route
 from fhirhub.resource.reference import External, Literal, restful
 from fhirhub.resource.reference import parse as parse_reference
@@ -150,7 +152,18 @@ def reference_spellings(value: Any, route: Route, context: Context) -> list[str]
 
 def allowed(facet: Facet, query: Query) -> tuple[str, ...]:
     """The resource types that the parameter may lead to."""
-    return facet.targets or query.definitions.resource_types
+    everything = query.definitions.resource_types
+    return facet.targets or (with_urls(query.definitions) if facet.canonical else everything)
+
+
+@lru_cache(maxsize=8)
+def with_urls(definitions: Definitions) -> tuple[str, ...]:
+    """The types whose resources have a canonical url."""
+    return tuple(
+        type
+        for type in definitions.resource_types
+        if "version" in definitions.search_parameters(type) and "url" in definitions.search_parameters(type)
+    )
 
 
 def resolve(
