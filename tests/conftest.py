@@ -4,6 +4,7 @@
 ``dsn``       an empty, migrated database for a module; ``fresh_dsn`` the same for one test
 ``settings``  Settings on ``dsn``
 ``app``       the ASGI app, started; ``client`` an httpx.AsyncClient on it whose paths are below ``/fhir``
+``door``      a guarded app for a module, ``token`` callers of it (tests/support/door.py)
 ``server``    a real ``fhirhub serve`` on its own data directory, for a module
 """
 
@@ -25,6 +26,7 @@ import pytest_asyncio
 from fhirhub.settings import Settings
 from fhirhub.store import migrate
 from fhirhub.store.postgres import Postgres
+from support.door import door, token  # noqa: F401  fixtures
 from support.lifespan import running
 from support.process import Server
 

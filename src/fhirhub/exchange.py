@@ -53,6 +53,8 @@ class Origin:
     """The caller's network address."""
     request: str = ""
     """X-Request-Id, the caller's own or one made here."""
+    is_told: bool = False
+    """Whether ``base`` is the server's own, by its settings; else it is what the caller's ``Host`` says."""
 
 
 @dataclass(frozen=True, slots=True)

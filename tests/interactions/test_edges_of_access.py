@@ -7,9 +7,9 @@ from typing import Any
 
 import asyncpg
 import httpx
-from interactions.test_access import V3, Door, Token, door, token  # noqa: F401  fixtures
 
 from support.access import observation, patient
+from support.door import V3, Door, Token
 from support.smart import bearer
 
 VERY = {"security": [{"system": V3, "code": "V"}]}
@@ -109,3 +109,69 @@ async def test_entries_are_answered_in_their_place(door: Door) -> None:
         answer = await _send(door, "POST", "", body, prefer="respond-async")
         assert answer.status_code == 200, answer.text
         assert answer.json()["entry"][0]["resource"]["type"] == "searchset"
+
+
+async def test_a_later_answer_is_for_who_may_still_find_it(door: Door, token: Token) -> None:
+    doc = await token(fhir_user="Practitioner/doc")
+    begun = await _send(doc, "GET", "/Observation?patient=ana", prefer="respond-async")
+    assert begun.status_code == 202
+    for _ in range(200):
+        answer = await _send(doc, "GET", begun.headers["content-location"])
+        if answer.status_code != 202:
+            break
+        await asyncio.sleep(0.05)
+    assert "Observation/plain" in answer.text
+    consent = {
+        "resourceType": "Consent", "id": "later", "status": "active", "patient": patient("ana"),
+        "scope": {"coding": [{"code": "patient-privacy"}]}, "category": [{"text": "x"}], "policyRule": {"text": "x"},
+        "provision": {"type": "deny", "actor": [{"role": {"text": "x"}, "reference": {"reference": "Practitioner/doc"}}]},
+    }  # fmt: skip
+    assert (await door.put(consent)).status_code == 201
+    assert (await _send(doc, "GET", begun.headers["content-location"])).status_code == 404
+    assert (await door.call("DELETE", "/Consent/later")).status_code == 204
+
+
+async def test_reindexing_takes_the_scope_for_it(token: Token) -> None:
+    narrow = await token("user/Patient.cruds", role="admin", fhir_user="Practitioner/doc")
+    refused = await narrow.call("POST", "/$reindex?_type=Basic")
+    assert (refused.status_code, "user/*.u" in refused.text) == (403, True)
+    admin = await token(role="admin", fhir_user="Practitioner/doc")
+    begun = await admin.call("POST", "/$reindex?_type=Basic")
+    assert begun.status_code == 202
+    assert (await admin.call("GET", begun.headers["content-location"])).status_code in (200, 202)
+
+
+async def _told(door: Door, request: str) -> list[tuple[str, int, list[str]]]:
+    """Agent, status and patients of each row about ``request``."""
+    connection = await asyncpg.connect(door.dsn)
+    try:
+        rows = await connection.fetch("select agent, status, patients from audit where request = $1", request)
+    finally:
+        await connection.close()
+    return [(row["agent"], row["status"], list(row["patients"])) for row in rows]
+
+
+async def test_the_trail_names_who_asked_for_what_is_not_served(token: Token) -> None:
+    doc = await token(fhir_user="Practitioner/doc", username="dora")
+    for number, (method, path) in enumerate(
+        [
+            ("GET", "/Nothing/1"),
+            ("PUT", "/Patient/ana"),
+            ("POST", "/Patient/ana"),
+            ("POST", "/Patient/ana/x/y"),
+        ]
+    ):
+        answer = await _send(doc, method, path, **{"x-request-id": f"odd{number}"})
+        assert await _told(doc, f"odd{number}") == [("dora", answer.status_code, [])], path
+
+
+async def test_no_host_header_keeps_a_patient_out_of_the_trail(door: Door, token: Token) -> None:
+    absolute = {
+        **observation(None, id="absolute"),
+        "subject": {"reference": "http://testserver/fhir/Patient/ana"},
+    }
+    assert (await door.put(absolute)).status_code == 201
+    doc = await token(fhir_user="Practitioner/doc", username="dora")
+    answer = await _send(doc, "GET", "/Observation/absolute", host="evil.example", **{"x-request-id": "host"})
+    assert answer.status_code == 200
+    assert await _told(doc, "host") == [("dora", 200, ["ana"])]

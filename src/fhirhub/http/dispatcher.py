@@ -139,6 +139,7 @@ class Dispatcher:
         self.in_flight += 1
         epoch = self._epoch
         epoch.inside += 1
+        access: Access | None = None
         try:
             try:
                 hub = self._ready()
@@ -149,7 +150,8 @@ class Dispatcher:
                     parameters = query_parameters(query) if query else ()
                     shape = _shape(method, path, parameters, headers)
                     if self.is_guarded and path not in OPEN:
-                        hub = await self._enter(scope, headers, hub, id)
+                        access = await self._admitted(scope, headers, hub)
+                        hub = self._entered(scope, headers, hub, id, access)
                     result, final = await self._answer(scope, path, parameters, receive, headers, hub)
                     if self.budget is not None:
                         extra += self._charged(self.budget, scope, hub)
@@ -162,21 +164,25 @@ class Dispatcher:
             except Disconnected:
                 return
             except Exception as error:  # noqa: BLE001  whatever it is, the caller gets an outcome
-                result = await self._told(scope, path, id, error)
+                result = await self._told(scope, path, id, error, access)
                 shape, body = _error_body(result, shape, self.hub)
             await send_result(send, result, body, shape, extra)
         finally:
             self.in_flight -= 1
             epoch.inside -= 1
 
-    async def _told(self, scope: Scope, path: str, id: bytes, error: Exception) -> FhirResult:
-        """The answer to a request that ended with ``error``, which the audit trail knows of before it leaves."""
+    async def _told(
+        self, scope: Scope, path: str, id: bytes, error: Exception, access: Access | None
+    ) -> FhirResult:
+        """The answer to a request that ended with ``error``, which the audit trail knows of before it leaves.
+
+        ``access`` is that of the caller, if it was told by then who that is.
+        """
         result = result_of(error, id.decode())
         audit = self.hub.store.audit if self.hub is not None else None
         if audit is None or is_recorded(error):
             return result
-        client = scope.get("client")
-        caller = Caller(address=client[0] if client else "")
+        caller = replace(access.caller if access is not None else Caller(), address=_address(scope))
         try:
             await audit.record([_failure(scope["method"], path, caller, result.status, id.decode(), error)])
         except FhirError as unheard:
@@ -199,14 +205,17 @@ class Dispatcher:
         audited = self.hub is not None and self.hub.store.audit is not None
         return self.gate is not None or self.budget is not None or audited
 
-    async def _enter(self, scope: Scope, headers: Headers, hub: Hub, id: bytes) -> Hub:
-        """``hub`` as the caller may see it. Raises Unauthorized, or TooManyRequests for one who spent too much."""
-        client = scope.get("client")
-        address = client[0] if client else ""
-        access = hub.access if self.gate is None else await self.gate.access(headers, address)
+    async def _admitted(self, scope: Scope, headers: Headers, hub: Hub) -> Access:
+        """What the caller may do. Raises Unauthorized."""
+        return hub.access if self.gate is None else await self.gate.access(headers, _address(scope))
+
+    def _entered(self, scope: Scope, headers: Headers, hub: Hub, id: bytes, access: Access) -> Hub:
+        """``hub`` as the caller may see it. Raises TooManyRequests for one who spent too much."""
+        address = _address(scope)
         if self.budget is not None:
             self.budget.admit(_key(access, address))
-        return hub.seen_by(access, Origin(self._base_of(scope, headers), address, id.decode()))
+        base = self._base_of(scope, headers)
+        return hub.seen_by(access, Origin(base, address, id.decode(), self._base is not None))
 
     def _charged(self, budget: Budget, scope: Scope, hub: Hub) -> Pairs:
         """Take what the answer cost from the caller's budget; the headers that tell what is left."""
@@ -318,6 +327,12 @@ def _failure(method: str, path: str, caller: Caller, status: int, request: str, 
         type=steps[0], id=steps[1] if len(steps) > 1 else "",
         more={"method": method, "why": str(error) if isinstance(error, FhirError) else type(error).__name__},
     )  # fmt: skip
+
+
+def _address(scope: Scope) -> str:
+    """The network address of the caller, as far as the server knows it."""
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 def _key(access: Access, address: str) -> str:

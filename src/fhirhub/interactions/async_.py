@@ -1,7 +1,8 @@
 """``Prefer: respond-async``: https://hl7.org/fhir/R4/async.html, with answers as in https://hl7.org/fhir/async-bundle.html.
 
 The request is answered at once by 202 and the URL that tells how it stands. When it is done, that URL answers with a
-Bundle whose one entry is the answer, an error too. It opens for whoever asked, for an hour; DELETE cancels.
+Bundle whose one entry is the answer, an error too. It opens for whoever asked, for an hour, as long as the caller may
+see the same as then; DELETE cancels.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def deferrable(handler: Handler) -> Handler:
         async def work() -> bytes:
             return await _answered(own, waited)
 
-        return accepted(request, await background.begin(hub.access.sight.holder, work))
+        return accepted(request, await background.begin(hub.access.sight.bounds, work))
 
     return answer
 
@@ -73,7 +74,9 @@ def _enclosed(hub: Hub, status: int, body: bytes) -> bytes:
 async def status(hub: Hub, request: FhirRequest) -> FhirResult:
     """How a job stands: 202 with X-Progress, or 200 with what came of it."""
     background, id = _of(hub, request)
-    job = await background.find(id, hub.access.sight.holder)
+    # What was found is for who still may find it; how a reindexing stands, for whoever began it.
+    sight = hub.access.sight
+    job = await background.find(id, sight.bounds, sight.holder)
     if job is None or job.state == CANCELLED:
         raise _unknown()
     if job.state == DONE:
@@ -94,7 +97,7 @@ def _done(hub: Hub, job: Job) -> bytes:
 async def cancel(hub: Hub, request: FhirRequest) -> FhirResult:
     """End a job, and forget what came of it."""
     background, id = _of(hub, request)
-    if not await background.cancel(id, hub.access.sight.holder):
+    if not await background.cancel(id, hub.access.sight.bounds):
         raise _unknown()
     return FhirResult(202)
 

@@ -101,7 +101,8 @@ def _trail(hub: Hub, request: FhirRequest, place: int | None) -> Trail:
     interaction = f"${request.operation}" if request.interaction == "operation" else request.interaction
     return Trail(
         _at(hub.access.caller, origin.address), interaction, request.type, request.id,
-        version=request.version, query=request.parameters, base=request.base, request=origin.request, entry=place,
+        version=request.version, query=request.parameters, base=request.base if origin.is_told else "",
+        request=origin.request, entry=place,
     )  # fmt: skip
 
 

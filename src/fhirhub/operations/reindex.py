@@ -17,9 +17,13 @@ _PASSED_OVER = frozenset({"_format", "_pretty"})
 
 
 async def reindex(hub: Hub, request: FhirRequest) -> FhirResult:
-    """Make a job of it, for administrators."""
-    if not (hub.access.sight.everything or hub.access.caller.role == ADMIN):
-        raise Forbidden(Issue("forbidden", "$reindex is for administrators."))
+    """Make a job of it, for administrators whose app may change what it concerns."""
+    access = hub.access
+    if not access.sight.everything:
+        if access.caller.role != ADMIN:
+            raise Forbidden(Issue("forbidden", "$reindex is for administrators."))
+        if not any(each.type == "*" and "u" in each.letters and not each.query for each in access.scopes):
+            raise Forbidden(Issue("forbidden", f"$reindex needs the scope {access.scope_for('u', None)}."))
     types: list[str] = []
     for name, value in given(request):
         if name == "_type":

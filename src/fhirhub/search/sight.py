@@ -71,6 +71,21 @@ class Sight:
         """The condition on resources of ``type`` that may come along with others: what may be read or found."""
         return either(self.of("r", type), self.of("s", type))
 
+    @cached_property
+    def bounds(self) -> str:
+        """The holder, with a digest of all that may be read and found: what was worked out before is good for as long
+        as that is the same."""
+        if self.everything:
+            return self.holder
+        told = blake2b(
+            repr(sorted((type, *sorted(names)) for type, names in self.hidden.items())).encode(),
+            digest_size=12,
+        )
+        for action in "rs":
+            for type in self.within.get(action, ()):
+                told.update(repr(self.of(action, type)).encode())
+        return f"{self.holder} {told.hexdigest()}"
+
     def mark(self, types: tuple[str, ...]) -> str:
         """A digest of what may be found of ``types``: a page link is good for as long as that is the same."""
         found = self._marks.get(types)

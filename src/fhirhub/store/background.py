@@ -52,10 +52,10 @@ class Background:
         self._running[id] = asyncio.create_task(self._do(id, work))
         return id
 
-    async def find(self, id: str, holder: str) -> Job | None:
-        """The job ``id``, if it is one of ``holder``."""
+    async def find(self, id: str, *holders: str) -> Job | None:
+        """The job ``id``, if it is one of any of ``holders``."""
         job = await self.jobs.find(id)
-        return job if job is not None and job.holder == holder else None
+        return job if job is not None and job.holder in holders else None
 
     async def cancel(self, id: str, holder: str) -> bool:
         """End a job of ``holder`` and forget what came of it; False when there is none such."""

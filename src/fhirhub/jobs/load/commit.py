@@ -59,11 +59,11 @@ class Within(View):
         super().__init__(store, OPEN, hub.extractor, session=session)
         self._held, self._known = session, known
 
-    async def search(self, request: SearchRequest) -> Page:
+    async def search(self, request: SearchRequest, *, whole: bool = False) -> Page:
         """One page; an answer that found its one resource is remembered."""
         page = self._known.get(request)
         if page is None:
-            page = await super().search(request)
+            page = await super().search(request, whole=whole)
             self._known.keep(request, page)
         return page
 

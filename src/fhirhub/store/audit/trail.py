@@ -101,7 +101,10 @@ class Trail:
         request: str = "",
         entry: int | None = None,
     ) -> None:
-        """``entry`` is the position in a Bundle; an operation is named ``$everything`` in ``interaction``."""
+        """``entry`` is the position in a Bundle; an operation is named ``$everything`` in ``interaction``.
+
+        ``base`` is the one service base that this server goes by; empty when it goes by any.
+        """
         self.caller = caller
         self.interaction = interaction
         self.type = type or ""
@@ -245,12 +248,14 @@ def _quoted(text: str) -> str:
 
 @lru_cache(maxsize=64)
 def _references(base: str) -> re.Pattern[str]:
-    absolute = f"(?:{re.escape(base)}/)?" if base else ""
-    return re.compile(rf'"reference": ?"{absolute}Patient/({_ID})["/]')
+    # Where the base is the caller's to say, no Host header may keep a patient out of the trail.
+    root = re.escape(base) if base else r"https?://[^\"]*"
+    return re.compile(rf'"reference": ?"(?:{root}/)?Patient/({_ID})["/]')
 
 
 def patients_in(content: str | None, base: str = "") -> list[str]:
-    """Logical ids of the patients of this server that the JSON text ``content`` refers to."""
+    """Logical ids of the patients of this server (all servers, without ``base``) that the JSON text ``content``
+    refers to."""
     if content is None or "Patient/" not in content:
         return []
     return _references(base).findall(content)
