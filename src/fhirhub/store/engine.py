@@ -83,18 +83,18 @@ class Connection:
     async def fetch_within(self, seconds: float, sql: str, *args: Any) -> list[asyncpg.Record]:
         """The same, given up after so many seconds (a 503; a transaction can then only be rolled back)."""
         try:
-            return await (await self._prepared(sql)).fetch(*args, timeout=seconds)
+            return await (await self._prepared(sql, seconds)).fetch(*args, timeout=seconds)
         except TimeoutError as error:
             raise given_up() from error
 
-    async def _prepared(self, sql: str) -> Any:
+    async def _prepared(self, sql: str, seconds: float | None = None) -> Any:
         statement = self._statements.get(sql)
         if statement is None:
             if len(sql) > LONG:
-                return await self.raw.prepare(sql)
+                return await self.raw.prepare(sql, timeout=seconds)
             while len(self._statements) >= STATEMENTS:
                 del self._statements[next(iter(self._statements))]
-            statement = await self.raw.prepare(sql)
+            statement = await self.raw.prepare(sql, timeout=seconds)
         else:
             del self._statements[sql]
         self._statements[sql] = statement
