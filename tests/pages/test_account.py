@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -12,6 +13,7 @@ from fhirhub.smart.storage import grants
 from fhirhub.smart.storage.clients import Clients
 from support.browsing import Browser
 from support.site import GOOD, Site
+from support.smart import Signer
 
 
 async def _in(site: Site, name: str, role: str) -> Browser:
@@ -159,6 +161,10 @@ async def test_an_administrator_registers_and_ends_an_app(site: Site) -> None:
     assert page.status_code == 400 and "redirect_uri" in page.text and "http://evil.example/*" in page.text
     page = await admin.submit("/admin/clients/add", **form | {"kind": "backend", "jwks": "{no json"})
     assert page.status_code == 400
+    keys = json.dumps(Signer().jwks).replace("{", '{"since": 1.5, ', 1)
+    system = {"kind": "backend", "jwks": keys, "redirect_uris": "", "scope": "system/*.rs"}
+    page = await admin.submit("/admin/clients/add", **form | system)
+    assert page.status_code == 200 and "Added Specialist" in page.text
 
 
 async def test_administrators_see_what_roles_may(site: Site) -> None:

@@ -48,6 +48,20 @@ async def test_an_app_that_signs(rig: Rig) -> None:
     assert client is not None and client.jwks_url == "https://diary.example/keys"
 
 
+async def test_of_a_key_set_the_public_keys_are_kept(rig: Rig) -> None:
+    """What else stands in it, however odd, is no concern of the store."""
+    key = public_key()
+    odd = {"x5c": ["\0"], "n": "\0", "\0": 1.5, "key_ops": ["verify"]}
+    given = {"keys": [key | odd, {"kty": "oct2", "x": 1e300}], "more": {"\0": 0.1}}
+    method = {"token_endpoint_auth_method": "private_key_jwt"}
+    answer = await _register(rig, GOOD | method | {"jwks": given})
+    assert answer.status_code == 201, answer.text
+    client = await rig.smart.clients.get(answer.json()["client_id"])
+    assert client is not None and client.jwks == {"keys": [key]}
+    answer = await _register(rig, GOOD | method | {"jwks": {"keys": [key | {"kid": "a\0"}]}})
+    assert answer.status_code == 400
+
+
 async def test_who_registered_itself_is_told_apart(rig: Rig) -> None:
     found = (await _register(rig, GOOD)).json()
     async with Browser(rig.app) as browser:

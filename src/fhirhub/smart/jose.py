@@ -171,6 +171,18 @@ def key_set(document: Any) -> tuple[Key, ...]:
     return tuple(found)
 
 
+def kept(document: Any) -> dict[str, Any]:
+    """Of a JWK Set what :func:`key_set` finds usable, without members that mean nothing here. Raises Invalid."""
+    key_set(document)
+    usable = [(one, key) for one in document["keys"] if (key := _key(one)) is not None]
+    return {
+        "keys": [
+            {name: one[name] for name in ("use", "alg", "kid") if one.get(name) is not None} | key.values
+            for one, key in usable
+        ]
+    }
+
+
 def _key(values: Any) -> Key | None:
     """A checked key; None for one of another kind."""
     if not isinstance(values, Mapping):
@@ -181,8 +193,8 @@ def _key(values: Any) -> Key | None:
     if values.get("use", "sig") != "sig" or (isinstance(uses, list) and "verify" not in uses):
         return None
     kid, alg, kty = values.get("kid"), values.get("alg"), values.get("kty")
-    if kid is not None and not (isinstance(kid, str) and 0 < len(kid) <= 256):
-        raise Invalid("kid is a string of 1 to 256 characters")
+    if kid is not None and not (isinstance(kid, str) and 0 < len(kid) <= 256 and kid.isprintable()):
+        raise Invalid("kid is a string of 1 to 256 printable characters")
     if alg is not None and alg not in ALGORITHMS:
         return None
     if kty == "RSA":

@@ -122,7 +122,7 @@ class Clients:
         uris = tuple(dict.fromkeys(redirect_uris))
         _check_texts(name, publisher, kind)
         _check_addresses(kind, uris, launch_url, logo)
-        _check_keys(kind, jwks, jwks_url)
+        jwks = _keys(kind, jwks, jwks_url)
         _check_scope(kind, scopes)
         secret = secrets.token_urlsafe(32) if kind == "symmetric" else None
         rows = await self._lane.fetch(
@@ -217,11 +217,12 @@ def _check_addresses(kind: str, uris: tuple[str, ...], launch_url: str | None, l
             raise _bad(element, why)
 
 
-def _check_keys(kind: str, jwks: Mapping[str, Any] | None, jwks_url: str | None) -> None:
+def _keys(kind: str, jwks: Mapping[str, Any] | None, jwks_url: str | None) -> dict[str, Any] | None:
+    """The key set to be stored: of what was given, what signatures are checked with."""
     if kind not in SIGNING:
         if jwks is not None or jwks_url is not None:
             raise _bad("jwks", f"a {kind} client signs nothing; leave jwks and jwks_url out.")
-        return
+        return None
     if (jwks is None) == (jwks_url is None):
         raise _bad("jwks", f"a client of the kind {kind} needs jwks or jwks_url, one of them.")
     if jwks_url is not None:
@@ -229,13 +230,14 @@ def _check_keys(kind: str, jwks: Mapping[str, Any] | None, jwks_url: str | None)
             raise _bad("jwks_url", why or "use https (http on a loopback address in development).")
         if len(jwks_url) > LONGEST:
             raise _bad("jwks_url", f"use at most {LONGEST} characters.")
-        return
-    if len(json.dumps(jwks)) > MAX_JWKS:
-        raise _bad("jwks", f"use at most {MAX_JWKS} characters.")
+        return None
     try:
-        jose.key_set(jwks)
+        made = jose.kept(jwks)
     except jose.Invalid as error:
         raise _bad("jwks", str(error)) from None
+    if len(json.dumps(made)) > MAX_JWKS:
+        raise _bad("jwks", f"use at most {MAX_JWKS} characters.")
+    return made
 
 
 def _check_scope(kind: str, text: str) -> None:
