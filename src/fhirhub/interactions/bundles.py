@@ -55,6 +55,15 @@ def found_entry(
     )
 
 
+def whole_entry(base: str, stored: Stored, mode: str, score: float | None = None) -> bytes:
+    """The same of all that is stored, put together at once: most entries are that."""
+    scored = "" if score is None else f',"score":{min(max(score, 0.0), 1.0):.4f}'
+    return (
+        f'{{"fullUrl":"{base}/{stored.type}/{stored.id}","resource":{stored.text()},'
+        f'"search":{{"mode":"{mode}"{scored}}}}}'
+    ).encode()
+
+
 def notes_entry(notes: Sequence[Issue]) -> bytes:
     """The entry of a searchset that tells what was ignored."""
     return b'{"resource":%b,"search":{"mode":"outcome"}}' % json.dumps(outcome(notes))

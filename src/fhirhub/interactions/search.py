@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from fhirhub.errors import Issue, NotFound
 from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.hub import Hub
-from fhirhub.interactions.bundles import bundle, found_entry, notes_entry, url_with
+from fhirhub.interactions.bundles import bundle, found_entry, notes_entry, url_with, whole_entry
 from fhirhub.interactions.compartment import member, members
 from fhirhub.interactions.hints import hint
 from fhirhub.interactions.inside import shown
@@ -105,21 +106,34 @@ def _check_named(hub: Hub, search: SearchRequest) -> None:
 
 
 def _entries(hub: Hub, base: str, search: SearchRequest, page: Page) -> list[bytes]:
+    entries: list[bytes] = []
+    if search.elements or search.summary != "false" or search.inside is not None:
+        entries += _shaped(hub, base, search, page)
+    elif page.scores:
+        entries += [
+            whole_entry(base, stored, "match", page.scores.get(stored.rid)) for stored in page.matches
+        ]
+    else:
+        entries += [whole_entry(base, stored, "match") for stored in page.matches]
+    for stored in page.included:
+        if search.summary == "false":
+            entries.append(whole_entry(base, stored, "include"))
+        else:
+            shortened = cut(hub, stored.render(), search.summary, ())
+            entries.append(found_entry(base, stored, shortened, "include"))
+    if search.notes or page.notes:
+        entries.append(notes_entry([*search.notes, *page.notes]))
+    return entries
+
+
+def _shaped(hub: Hub, base: str, search: SearchRequest, page: Page) -> Iterator[bytes]:
+    """Entries of matches that are not shown as they are stored."""
     cutting = bool(search.elements) or search.summary != "false"
-    entries = []
     for stored in page.matches:
         for place, resource in shown(hub, search, stored, base):
             if cutting:
                 resource = cut(hub, resource, search.summary, search.elements)
-            entries.append(found_entry(base, stored, resource, "match", place, page.scores.get(stored.rid)))
-    for stored in page.included:
-        resource = stored.render()
-        if search.summary != "false":
-            resource = cut(hub, resource, search.summary, ())
-        entries.append(found_entry(base, stored, resource, "include"))
-    if search.notes or page.notes:
-        entries.append(notes_entry([*search.notes, *page.notes]))
-    return entries
+            yield found_entry(base, stored, resource, "match", place, page.scores.get(stored.rid))
 
 
 def _links(search: SearchRequest, page: Page, request: FhirRequest) -> list[Given]:

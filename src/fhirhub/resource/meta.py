@@ -16,7 +16,6 @@ DAY = 86_400 * SECOND
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES = tuple(f"T{minute // 60:02}:{minute % 60:02}:" for minute in range(1440))
-_SECONDS = tuple(f"{second:02}." for second in range(60))
 
 
 @lru_cache(maxsize=4096)
@@ -24,12 +23,17 @@ def _date(day: int) -> str:
     return (_EPOCH + timedelta(days=day)).strftime("%Y-%m-%d")
 
 
+@lru_cache(maxsize=4096)
+def _second(seconds: int) -> str:
+    """The text of a second up to its point: what was written together shares it."""
+    day, rest = divmod(seconds, 86_400)
+    minute, second = divmod(rest, 60)
+    return f"{_date(day)}{_TIMES[minute]}{second:02}."
+
+
 def instant(updated: int) -> str:
     """Microseconds since 1970 UTC as a FHIR instant: ``2026-11-24T11:45:02.123456Z``."""
-    day, rest = divmod(updated, DAY)
-    seconds, fraction = divmod(rest, SECOND)
-    minute, second = divmod(seconds, 60)
-    return f"{_date(day)}{_TIMES[minute]}{_SECONDS[second]}{fraction:06}Z"
+    return f"{_second(updated // SECOND)}{updated % SECOND:06}Z"
 
 
 def microseconds(moment: datetime) -> int:
@@ -37,19 +41,24 @@ def microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-def splice(type: str, id: str, version: int, updated: int, meta: str | None, content: str) -> bytes:
-    """The whole resource as JSON bytes, ``resourceType``, ``id`` and ``meta`` first.
+def spliced(type: str, id: str, version: int, updated: int, meta: str | None, content: str) -> str:
+    """The whole resource as JSON, ``resourceType``, ``id`` and ``meta`` first.
 
     ``updated`` is in microseconds since 1970 UTC; ``meta`` is the JSON object text of meta without
     ``versionId`` and ``lastUpdated`` (or None), ``content`` that of the resource without ``resourceType``,
     ``id``, ``meta``.
     """
-    head = (
+    more_meta = "}" if meta is None or meta == "{}" else f",{meta[1:]}"
+    return (
         f'{{"resourceType":"{type}","id":"{id}",'
         f'"meta":{{"versionId":"{version}","lastUpdated":"{instant(updated)}"'
+        f"{more_meta}{'}' if content == '{}' else ',' + content[1:]}"
     )
-    more_meta = "}" if meta is None or meta == "{}" else f",{meta[1:]}"
-    return f"{head}{more_meta}{'}' if content == '{}' else ',' + content[1:]}".encode()
+
+
+def splice(type: str, id: str, version: int, updated: int, meta: str | None, content: str) -> bytes:
+    """The same as bytes."""
+    return spliced(type, id, version, updated, meta, content).encode()
 
 
 def detach(document: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any]]:

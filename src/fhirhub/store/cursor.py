@@ -19,6 +19,7 @@ MAX_LENGTH = 60_000
 LARGE = 2000
 """Bytes from which on a value is compressed (JSON never begins with the ``x`` of zlib)."""
 NONCE = 12
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Sealer:
@@ -30,7 +31,7 @@ class Sealer:
     def seal(self, value: Any, purpose: str) -> str:
         """``value`` (JSON, infinities too) as URL-safe text; ``purpose`` must be named again to open it."""
         nonce = os.urandom(NONCE)
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        text = _encode(value).encode()
         if len(text) > LARGE:
             text = zlib.compress(text)
         sealed = nonce + self._cipher.encrypt(nonce, text, purpose.encode())
