@@ -89,6 +89,13 @@ class Capability:
                     resources[target]["searchRevInclude"] = [*reverse, name]
         return Capability(self.claims, orjson.dumps(statement))
 
+    def unguarded(self) -> Capability:
+        """These claims for a server that lets everybody in: it has no way to get in to tell of."""
+        statement = orjson.loads(self.statement)
+        for rest in statement["rest"]:
+            rest.pop("security", None)
+        return Capability(self.claims, orjson.dumps(statement))
+
     def statement_at(self, base: str) -> bytes:
         """The CapabilityStatement of a server that is reached at ``base``."""
         return _placed(self.statement, base)

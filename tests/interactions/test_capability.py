@@ -53,6 +53,14 @@ async def test_it_is_served(client: httpx.AsyncClient) -> None:
     assert answer.status_code == 304
 
 
+async def test_a_server_open_to_everybody_claims_no_way_in(client: httpx.AsyncClient) -> None:
+    """The tests' own is one (``--no-auth``): there is nobody to sign in, and no token to be had."""
+    assert "security" not in (await client.get("metadata")).json()["rest"][0]
+    base = str(client.base_url).rstrip("/")
+    for path in (f"{base}/.well-known/smart-configuration", base.removesuffix("/fhir") + "/auth/token"):
+        assert (await client.get(path)).status_code == 404
+
+
 async def test_every_search_parameter_claimed_is_understood(client: httpx.AsyncClient) -> None:
     """On the types of the core; that they are served alike on the others follows from the one registry."""
     values = {

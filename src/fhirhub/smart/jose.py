@@ -177,7 +177,7 @@ def kept(document: Any) -> dict[str, Any]:
     usable = [(one, key) for one in document["keys"] if (key := _key(one)) is not None]
     return {
         "keys": [
-            {name: one[name] for name in ("use", "alg", "kid") if one.get(name) is not None} | key.values
+            {**{name: one[name] for name in ("use", "alg", "kid") if one.get(name) is not None}, **key.values}
             for one, key in usable
         ]
     }
