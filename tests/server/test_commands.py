@@ -111,7 +111,7 @@ def test_explain_shows_the_plan(home: Path) -> None:
     code, shown, _ = fhirhub(home, "explain", "--run", "Patient?name:contains=ab&_sort=family")
     assert code == 0
     assert "gathers all matches" in shown
-    assert "Advice: A :contains looks through" in shown
+    assert "Advice: This :contains looks through" in shown
     assert "actual" in shown
     code, found, _ = fhirhub(home, "explain", "--json", "Patient?nmae=x")
     assert code == 1
