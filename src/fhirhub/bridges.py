@@ -6,7 +6,7 @@ record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,10 +57,18 @@ class Found:
 class Patients:
     """Patients as somebody at a page may see them."""
 
-    def __init__(self, hub: Callable[[], Hub | None], authority: Authority, issuer: str) -> None:
+    def __init__(
+        self,
+        hub: Callable[[], Hub | None],
+        authority: Authority,
+        issuer: str,
+        stamp: Callable[[], Awaitable[int]],
+    ) -> None:
+        """``stamp``: the version of the consents now."""
         self._hub = hub
         self._authority = authority
         self._issuer = issuer
+        self._stamp = stamp
 
     async def find(self, account: Account, text: str, count: int) -> Sequence[Found]:
         """Up to ``count`` patients with names that begin like the words of ``text``."""
@@ -84,7 +92,7 @@ class Patients:
         assert hub is not None, "pages are served while the store is open"
         grant = Grant(
             f"page {account.id}", "user", _FINDING, "", "", account.username, account.fhir_user, account.role,
-            issuer=self._issuer, stamp=(account.version, 0),
+            issuer=self._issuer, stamp=(account.version, await self._stamp()),
         )  # fmt: skip
         seen = hub.seen_by(await self._authority.access(grant), Origin(request=REQUEST_ID.get()))
         return json.parse((await perform(seen, request)).body)

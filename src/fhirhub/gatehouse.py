@@ -18,6 +18,7 @@ from fhirhub.packaged import folder
 from fhirhub.settings import Settings
 from fhirhub.smart.bearer import Bearer
 from fhirhub.smart.context import open_smart
+from fhirhub.smart.storage.tokens import consents as consents_version
 from fhirhub.smart.trusted import trusted
 from fhirhub.store.store import Store
 
@@ -45,7 +46,7 @@ async def guarded(
     issuer = settings.base_url or ""
     hooks = {
         "audit": recorder(store.audit),
-        "patients": Patients(lambda: dispatcher.hub, authority, issuer),
+        "patients": Patients(lambda: dispatcher.hub, authority, issuer, partial(consents_version, store)),
         "looked_at": looks(store.fetch),
         "trail": trail(store.fetch),
         "preview": partial(of_role, policies),

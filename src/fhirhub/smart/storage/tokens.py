@@ -80,6 +80,11 @@ async def details(lane: Fetcher, handle: bytes, now: int, idle_since: int) -> An
     return rows[0] if rows else None
 
 
+async def consents(lane: Fetcher) -> int:
+    """The version of the consents in force, which only grows."""
+    return int((await lane.fetch("select version from access_stamp"))[0]["version"])
+
+
 async def held(lane: Fetcher, handle: bytes, client: str) -> Any | None:
     """``kind``, ``grant`` and ``access`` of a token of ``client``, good or not; None when it is none of the client's."""
     rows = await lane.fetch(_HELD, handle, client)
