@@ -15,7 +15,7 @@ from fhirhub.search.parameters.base import Budget, NotUnderstood, Query, refuse,
 from fhirhub.search.predicate import And, Contained, OfType, Or, Predicate
 from fhirhub.search.registry import Registry
 from fhirhub.search.request import SearchRequest
-from fhirhub.search.results import IGNORED, Results
+from fhirhub.search.results import IGNORED, Fields, Results
 
 _INCLUDES = ("_include", "_revinclude")
 
@@ -71,7 +71,7 @@ class SearchParser:
         """
         self._check(type, parameters)
         query = self.query(bases)
-        request = SearchRequest(type=type)
+        given: Fields = {}
         criteria: list[Predicate] = []
         applied: list[tuple[str, str]] = []
         notes: list[Issue] = []
@@ -80,7 +80,7 @@ class SearchParser:
             if name in IGNORED:
                 continue
             try:
-                request = self._one(request, name, value, query, criteria, seen)
+                self._one(type, name, value, query, given, criteria, seen)
             except NotUnderstood as error:
                 if not lenient:
                     raise
@@ -90,11 +90,11 @@ class SearchParser:
                 )
                 continue
             if name != "_cursor":
-                applied.append((name, str(request.count) if name == "_count" else value))
+                applied.append((name, str(given["count"]) if name == "_count" else value))
         where: Predicate = criteria[0] if len(criteria) == 1 else And(tuple(criteria))
-        if request.summary == "count":
-            request = replace(request, total="accurate")
-        request = replace(request, where=where, applied=tuple(applied), notes=tuple(notes))
+        if given.get("summary") == "count":
+            given["total"] = "accurate"
+        request = SearchRequest(type, where, applied=tuple(applied), notes=tuple(notes), **given)
         if request.contained == "false":
             return request
         if not contained:
@@ -136,31 +136,33 @@ class SearchParser:
 
     def _one(
         self,
-        request: SearchRequest,
+        type: str,
         name: str,
         value: str,
         query: Query,
+        given: Fields,
         criteria: list[Predicate],
         seen: set[str],
-    ) -> SearchRequest:
-        """``request`` with one parameter applied; criteria are added to ``criteria``."""
+    ) -> None:
+        """Apply one parameter: a criterion is added to ``criteria``, what shapes the answer to ``given``."""
         if len(name) > MAX_NAME:
-            raise refuse(f"{request.type}?{shortened(name)}", "this parameter name is too long")
+            raise refuse(f"{type}?{shortened(name)}", "this parameter name is too long")
         if not _storable(name) or not _storable(value):
-            raise refuse(request.type, "a search holds a character that no text can: NUL, or half of a pair")
+            raise refuse(type, "a search holds a character that no text can: NUL, or half of a pair")
         head = name.partition(":")[0]
         if head in _INCLUDES:
-            return self._results.include(request, name, value)
+            given["includes"] = self._results.include(type, given.get("includes", ()), name, value)
+            return
         apply = self._results.single.get(head)
         if apply is None:
-            criteria.append(self._filters.predicate(request.type, name, value, query))
-            return request
+            criteria.append(self._filters.predicate(type, name, value, query))
+            return
         if name != head:
-            raise not_understood(f"{request.type}?{head}", f"{head} takes no modifier")
+            raise not_understood(f"{type}?{head}", f"{head} takes no modifier")
         if name in seen:
-            raise refuse(f"{request.type}?{name}", f"{name} may be given only once")
+            raise refuse(f"{type}?{name}", f"{name} may be given only once")
         seen.add(name)
-        return apply(request, name, value)
+        given.update(apply(type, name, value))
 
 
 def containing(request: SearchRequest, definitions: Definitions) -> SearchRequest:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from fhirhub.definitions.tables import Definitions
 from fhirhub.search.filters import Filters, not_understood, suggestion
@@ -16,18 +17,20 @@ from fhirhub.search.parameters.reference import with_urls
 from fhirhub.search.parameters.special import ROWLESS
 from fhirhub.search.parameters.token import has_codes
 from fhirhub.search.registry import Registry
-from fhirhub.search.request import SCORE, Include, SearchRequest, Sort
+from fhirhub.search.request import SCORE, Include, Sort
 from fhirhub.search.sorting import BY_DOCUMENT, ORDERED, document_paths
 
 IGNORED = frozenset(("_format", "_pretty"))
 """Parameters of the HTTP layer, which may stand among the others."""
 
 _COUNT = re.compile(r"\d{1,9}", re.ASCII)
-Apply = Callable[[SearchRequest, str, str], SearchRequest]
+Fields = dict[str, Any]
+"""Fields of a SearchRequest."""
+Apply = Callable[[str, str, str], Fields]
 
 
 class Results:
-    """Applies the result parameters to a request; each method takes (request, name, value)."""
+    """Reads the result parameters; each method takes (type, name, value) and tells what the request is to have."""
 
     def __init__(self, registry: Registry, filters: Filters) -> None:
         self._registry = registry
@@ -44,60 +47,69 @@ class Results:
             "_containedType": self._contained_type,
         }
         """Parameters that may stand once."""
+        self._sorts: dict[tuple[str, str, bool], Sort] = {}
+        """The sort keys that have been asked for: (type, code, descending) of parameters there are."""
 
-    def _count(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
+    def _count(self, type: str, name: str, value: str) -> Fields:
         if not _COUNT.fullmatch(value):
             text = f"_count is a whole number from 0 to {MAX_COUNT}, not {shortened(value)!r}"
-            raise refuse(f"{request.type}?_count", text)
+            raise refuse(f"{type}?_count", text)
         count = min(int(value), MAX_COUNT)
         if count == 0:
-            return replace(request, count=0, summary="count")
-        return replace(request, count=count)
+            return {"count": 0, "summary": "count"}
+        return {"count": count}
 
-    def _total(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
-        return replace(request, total=_one_of(request, name, value, ("none", "estimate", "accurate")))
+    def _total(self, type: str, name: str, value: str) -> Fields:
+        return {"total": _one_of(type, name, value, ("none", "estimate", "accurate"))}
 
-    def _summary(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
-        summary = _one_of(request, name, value, ("true", "text", "data", "count", "false"))
-        return replace(request, summary=summary)
+    def _summary(self, type: str, name: str, value: str) -> Fields:
+        summary = _one_of(type, name, value, ("true", "text", "data", "count", "false"))
+        return {"summary": summary}
 
-    def _contained(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
-        return replace(request, contained=_one_of(request, name, value, ("false", "true", "both")))
+    def _contained(self, type: str, name: str, value: str) -> Fields:
+        return {"contained": _one_of(type, name, value, ("false", "true", "both"))}
 
-    def _contained_type(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
-        return replace(request, contained_type=_one_of(request, name, value, ("container", "contained")))
+    def _contained_type(self, type: str, name: str, value: str) -> Fields:
+        return {"contained_type": _one_of(type, name, value, ("container", "contained"))}
 
-    def _cursor(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
+    def _cursor(self, type: str, name: str, value: str) -> Fields:
         if not value or len(value) > MAX_CURSOR:
-            raise refuse(f"{request.type}?_cursor", "this is not a page link of this server")
-        return replace(request, cursor=value)
+            raise refuse(f"{type}?_cursor", "this is not a page link of this server")
+        return {"cursor": value}
 
-    def _elements(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
-        definition = self._definitions.types[request.type]
+    def _elements(self, type: str, name: str, value: str) -> Fields:
+        definition = self._definitions.types[type]
         known = {*definition.properties, *(element.name for element in definition.elements)}
         names: list[str] = []
         for piece in value.split(","):
-            path = piece.strip().removeprefix(f"{request.type}.")
+            path = piece.strip().removeprefix(f"{type}.")
             top = path.partition(".")[0]
             if top not in known:
-                text = f"{request.type} has no element {shortened(top)!r}{suggestion(top, known)}"
-                raise refuse(f"{request.type}?_elements", text)
+                text = f"{type} has no element {shortened(top)!r}{suggestion(top, known)}"
+                raise refuse(f"{type}?_elements", text)
             names.append(path)
-        return replace(request, elements=tuple(dict.fromkeys(names)))
+        return {"elements": tuple(dict.fromkeys(names))}
 
-    def _sort(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
+    def _sort(self, type: str, name: str, value: str) -> Fields:
         keys: list[Sort] = []
         for piece in value.split(","):
             text = piece.strip()
             code = text.removeprefix("-")
             if not code:
-                raise refuse(f"{request.type}?_sort", "_sort is a list of parameters: date,-_lastUpdated")
+                raise refuse(f"{type}?_sort", "_sort is a list of parameters: date,-_lastUpdated")
             if any(key.code == code for key in keys) or len(keys) == MAX_SORTS:
-                raise refuse(f"{request.type}?_sort", f"_sort takes {MAX_SORTS} different parameters at most")
-            keys.append(self._sort_key(request.type, code, text.startswith("-")))
-        return replace(request, sort=tuple(keys))
+                raise refuse(f"{type}?_sort", f"_sort takes {MAX_SORTS} different parameters at most")
+            keys.append(self._sort_key(type, code, text.startswith("-")))
+        return {"sort": tuple(keys)}
 
     def _sort_key(self, type: str, code: str, descending: bool) -> Sort:
+        name = (type, code, descending)
+        found = self._sorts.get(name)
+        if found is None:
+            found = self._sorts[name] = self._sort_by(type, code, descending)
+        return found
+
+    def _sort_by(self, type: str, code: str, descending: bool) -> Sort:
         if code == SCORE:
             return Sort(code, 0, "score", descending)
         facet = self._filters.facet(type, code)
@@ -114,22 +126,22 @@ class Results:
             return replace(found, pid=bases[0].pid, routes=facet.routes)
         return found
 
-    def include(self, request: SearchRequest, name: str, value: str) -> SearchRequest:
-        """``_include`` or ``_revinclude``, with or without ``:iterate``."""
+    def include(self, type: str, known: tuple[Include, ...], name: str, value: str) -> tuple[Include, ...]:
+        """``known`` and what one more ``_include`` or ``_revinclude`` asks for, with or without ``:iterate``."""
         head, _, modifier = name.partition(":")
         if modifier not in ("", "iterate", "recurse"):
             raise not_understood(
-                f"{request.type}?{head}", f"{head} has no modifier {shortened(modifier)!r}; it has :iterate"
+                f"{type}?{head}", f"{head} has no modifier {shortened(modifier)!r}; it has :iterate"
             )
         reverse, iterate = head == "_revinclude", modifier != ""
-        found = self._included(request.type, head, value, reverse, iterate)
-        includes = (*request.includes, *(each for each in found if each not in request.includes))
+        found = self._included(type, head, value, reverse, iterate)
+        includes = (*known, *(each for each in found if each not in known))
         if value != "*" and len(includes) > MAX_INCLUDES + len(self._definitions.resource_types):
             raise too_costly(
-                f"{request.type}?{head}",
+                f"{type}?{head}",
                 f"a search takes {MAX_INCLUDES} includes at most; ask for the others in a search of their own",
             )
-        return replace(request, includes=includes)
+        return includes
 
     def _included(self, type: str, head: str, value: str, reverse: bool, iterate: bool) -> list[Include]:
         expression = f"{type}?{head}"
@@ -204,8 +216,8 @@ def _includes(
     return [Include(source, tuple(pids), only, iterate, reverse) for only, pids in grouped.items()]
 
 
-def _one_of(request: SearchRequest, name: str, value: str, choices: tuple[str, ...]) -> str:
+def _one_of(type: str, name: str, value: str, choices: tuple[str, ...]) -> str:
     if value not in choices:
         text = f"{name} is one of {', '.join(choices)}, not {shortened(value)!r}{suggestion(value, choices)}"
-        raise refuse(f"{request.type}?{name}", text)
+        raise refuse(f"{type}?{name}", text)
     return value
