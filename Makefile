@@ -25,12 +25,15 @@ test: $(VENV)/.test-installed
 	fi
 
 # What takes a night rather than a minute: 25,000 random searches of 100 random worlds against the predicates in memory,
-# 100,000 criteria against a plain reading of the specification, 1,001 walks through pages while others write. Another
-# night, other worlds: make nightly FIRST=$$(date +%j)00
+# 100,000 criteria against a plain reading of the specification, 1,001 walks through pages while others write; 1,000
+# people and 200 apps cut off while both workers are asked, 10,000 calls matched with the trail while workers are killed.
+# Another night, other worlds: make nightly FIRST=$$(date +%j)00
 FIRST ?= 1000
 nightly: $(VENV)/.test-installed
 	FHIRHUB_PROPERTY_FIRST=$(FIRST) FHIRHUB_PROPERTY_WORLDS=100 FHIRHUB_PROPERTY_WALKS=77 \
 	  $(VENV)/bin/python -m pytest tests/property tests/store/test_paging.py $(ARGS)
+	FHIRHUB_FAULT_CUTS=1000,200 FHIRHUB_FAULT_CALLS=10000 \
+	  $(VENV)/bin/python -m pytest tests/faults/test_deactivation.py tests/faults/test_audit_complete.py $(ARGS)
 
 check: $(VENV)/.test-installed
 	$(VENV)/bin/ruff format --check src tests migrations
