@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from support.flow import Browser, asking, forms, make_app
+from support.flow import Browser, asking, forms, gives_nothing, make_app
 from support.flow_rig import Rig, public_key
+from support.smart import issue
 
 GOOD: dict[str, Any] = {
     "client_name": "My Diary",
@@ -158,6 +159,41 @@ async def test_an_address_registers_a_few(rig: Rig) -> None:
         last = await browser.post("/auth/register", json=GOOD)
     assert codes[:20] == [201] * 20 and codes[-1] == 429
     assert int(last.headers["retry-after"]) > 0
+
+
+async def test_a_network_of_ipv6_is_one_address(rig: Rig) -> None:
+    rig.clock.pass_(100_000)
+    codes = []
+    for number in range(22):
+        transport = httpx.ASGITransport(app=rig.app, client=(f"2001:db8:1:2::{number:x}", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            codes.append((await client.post("/auth/register", json=GOOD)).status_code)
+    assert codes == [201] * 20 + [429] * 2
+
+
+@pytest.mark.parametrize("wrong", [{"response_type": "token"}, {"scope": "nonsense"}, {"prompt": "none"}])
+async def test_a_link_to_us_leads_nowhere_else(rig: Rig, wrong: dict[str, str]) -> None:
+    """An address that somebody registered is not gone to before a person has said so: RFC 9700 §4.11.2."""
+    id_ = (await _register(rig, GOOD)).json()["client_id"]
+    asked = asking(id_, "https://diary.example/cb", "patient/*.rs", **wrong)
+    async with Browser(rig.app) as browser:
+        answer = await browser.get("/auth/authorize", params=asked)
+        assert answer.status_code == 400 and gives_nothing(answer) and "Back to My Diary" in answer.text
+
+
+async def test_it_learns_nothing_of_the_tokens_of_others(rig: Rig) -> None:
+    made = (await _register(rig, GOOD | {"token_endpoint_auth_method": "client_secret_post"})).json()
+    proof = {name: made[name] for name in ("client_id", "client_secret")}
+    own, others = [
+        await issue(rig.smart.settings.database_url or "", "user/*.rs", client_id=id_, clock=rig.clock)
+        for id_ in (made["client_id"], rig.web.id)
+    ]
+    async with Browser(rig.app) as browser:
+        told = [
+            (await browser.post("/auth/introspect", data=proof | {"token": token})).json()
+            for token in (own, others)
+        ]
+    assert told[0]["active"] is True and told[1] == {"active": False}
 
 
 async def test_it_is_off_unless_enabled(rig: Rig) -> None:

@@ -66,7 +66,12 @@ async def _begin(smart: Smart, request: Request) -> Response:
         answer.headers["Retry-After"] = str(error.wait)
         return answer
     except authorize.Refused as error:
-        return to_app(error.location)
+        if not error.asking:
+            return to_app(error.location)
+        why = "The app asked for access in a way that is not right. Nothing was given to it."
+        return page(
+            smart, request, "turned-away.html", status=400, why=why, back=error.location, app=error.asking
+        )
     return see_other(_url(RESUME, row.id))
 
 

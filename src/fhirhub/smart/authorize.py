@@ -45,11 +45,15 @@ class Unproven(Exception):
 
 
 class Refused(Exception):
-    """A request that the app is told to be wrong: RFC 6749 §4.1.2.1. ``location`` is where the browser goes."""
+    """A request that the app is told to be wrong: RFC 6749 §4.1.2.1. ``location`` is where the browser goes.
 
-    def __init__(self, location: str, error: str) -> None:
+    With ``asking``, the name of an app that nobody has looked at, the person decides whether it does: anybody could
+    register an address and make a link to it that looks like one to us (RFC 9700 §4.11.2).
+    """
+
+    def __init__(self, location: str, error: str, asking: str = "") -> None:
         super().__init__(error)
-        self.location, self.error = location, error
+        self.location, self.error, self.asking = location, error, asking
 
 
 class Crowded(Exception):
@@ -67,6 +71,8 @@ class _Reply:
     redirect_uri: str
     state: str | None
     issuer: str
+    asking: str = ""
+    """Name of the app when it is not known well enough to send a browser there unasked."""
 
     def error(self, error: str, description: str) -> Refused:
         pairs = (
@@ -75,7 +81,7 @@ class _Reply:
             ("state", self.state),
             ("iss", self.issuer),
         )
-        return Refused(with_parameters(self.redirect_uri, pairs), error)
+        return Refused(with_parameters(self.redirect_uri, pairs), error, self.asking)
 
 
 async def begin(
@@ -84,7 +90,7 @@ async def begin(
     """Check a request's ``fields`` and keep it; it came from ``address``. Raises Unproven, Refused and Crowded."""
     client, redirect_uri = await _client(smart, fields)
     state = _state(fields)
-    reply = _Reply(redirect_uri, state, smart.issuer(origin))
+    reply = _Reply(redirect_uri, state, smart.issuer(origin), client.name if client.unchecked else "")
     try:
         given = single(fields)
     except FormError as error:
@@ -204,6 +210,8 @@ def _prompt(given: Mapping[str, str], reply: _Reply) -> tuple[str, int | None]:
         raise reply.error(
             "invalid_request", "prompt takes login, consent, select_account, or none by itself."
         )
+    if "none" in prompts and reply.asking:
+        raise reply.error("interaction_required", "A person has to see this app; ask without prompt=none.")
     age = given.get("max_age")
     if age is not None and not re.fullmatch(r"[0-9]{1,9}", age):
         raise reply.error("invalid_request", "max_age is a number of seconds.")

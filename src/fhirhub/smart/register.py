@@ -19,11 +19,11 @@ from starlette.responses import Response
 from fhirhub.errors import BadRequest
 from fhirhub.smart import asked
 from fhirhub.smart.context import Smart
+from fhirhub.smart.lockout import network
 from fhirhub.smart.redirects import problem
+from fhirhub.smart.storage.clients import UNCHECKED
 from fhirhub.smart.web import NO_STORE, FormError, body_of, json_answer, oauth_error
 
-UNCHECKED = "someone the practice has not checked"
-"""The publisher that the consent page names."""
 DEFAULT_SCOPE = "openid fhirUser launch/patient offline_access patient/*.rs"
 KINDS = {
     "none": "public",
@@ -65,7 +65,7 @@ def router(smart: Smart) -> APIRouter:
 
 async def _register(smart: Smart, request: Request) -> Response:
     address = request.client.host if request.client else ""
-    wait = await smart.people.sessions.charge({f"register {address}": LIMIT})
+    wait = await smart.people.sessions.charge({f"register {network(address)}": LIMIT})
     if wait:
         refused = oauth_error(
             "temporarily_unavailable", "Too many registrations from here; try again later.", 429

@@ -21,6 +21,8 @@ from fhirhub.store.engine import Lane
 KINDS = ("public", "symmetric", "asymmetric", "backend")
 SIGNING = ("asymmetric", "backend")
 """Kinds that sign their way in (private_key_jwt) instead of sending a secret."""
+UNCHECKED = "someone the practice has not checked"
+"""The publisher of an app that registered itself, as the consent page names it."""
 MAX_URIS = 50
 MAX_JWKS = 64 * 1024
 _NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]{1,120}")
@@ -73,6 +75,11 @@ class Client:
     def knows(self, secret: str) -> bool:
         """Whether ``secret`` is the client's."""
         return self.secret is not None and hmac.compare_digest(self.secret, hashed(secret))
+
+    @property
+    def unchecked(self) -> bool:
+        """Whether it registered itself, and nobody has looked at it."""
+        return self.publisher == UNCHECKED
 
     def as_json(self) -> dict[str, Any]:
         """What may be shown to those who administer clients."""
