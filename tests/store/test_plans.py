@@ -196,7 +196,7 @@ async def asked(rig: Rig, request: SearchRequest) -> tuple[Page, list[str], str,
 
     with any_plan(Random(), used, lambda *about: [choose(*about)]):
         page = await rig.store.searcher.search(request, fetch)
-    sql, values = next(each for each in reversed(seen) if " as place" in each[0])
+    sql, values = next((each for each in reversed(seen) if " as place" in each[0]), seen[-1])
     ranked = ["ranked"] if "with found as" in sql else []
     return page, ranked or [plan.kind for plan in used], sql, values
 
