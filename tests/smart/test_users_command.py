@@ -121,3 +121,27 @@ def test_what_is_wrong_is_said(
     answer = users(*arguments, stdin=stdin)
     assert users.code == code and said in answer["error"], answer
     assert users.rows("select 1 from account where username not in ('there', 'dr.hale', 'helga')") == []
+
+
+def test_a_preview_says_what_somebody_may_see_and_why(
+    users: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    users(
+        "add", "previewed", "--role", "patient", "--fhir-user", "Patient/p7", "--password-stdin", stdin=GOOD
+    )
+
+    def preview(*arguments: str) -> Any:
+        code = run(["preview", *arguments, "--json"])
+        said, _ = capsys.readouterr()
+        assert code == 0, said
+        return json.loads(said)
+
+    found = preview("previewed", "--type", "Observation")
+    assert found["role"] == "patient" and [each["type"] for each in found["types"]] == ["Observation"]
+    ways = found["types"][0]["ways"]
+    assert any("r" in way["letters"] and way["condition"] and way["why"] for way in ways)
+    biller = {each["type"]: each["letters"] for each in preview("biller")["types"]}
+    assert "c" in biller["Claim"] and "Observation" not in biller
+    users("deactivate", "previewed")
+    assert preview("previewed")["types"] == []
+    assert run(["preview", "nobody-there"]) == 2

@@ -29,6 +29,7 @@ COMMANDS = {
     "keys": ("fhirhub.cli.keys", "List and renew the keys that sign who signed in."),
     "launch": ("fhirhub.cli.launch", "Print the URL that starts an app on a patient."),
     "audit": ("fhirhub.cli.audit", "Search, verify and export the audit trail."),
+    "preview": ("fhirhub.cli.preview", "Show what a user or a role may see and do, and why."),
     "explain": ("fhirhub.cli.explain", "Show how a search runs, and what would help it."),
     "doctor": ("fhirhub.cli.doctor", "Check the surroundings and say what to do."),
     "config": ("fhirhub.cli.config", "Show the effective settings."),
