@@ -33,6 +33,7 @@ KINDS = {
     "password": "security",
     "second-factor": "security",
     "break-glass": "security",
+    "refused": "security",
     "consent": "consent",
     "token": "token",
     "revoke": "token",

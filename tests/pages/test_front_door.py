@@ -58,6 +58,7 @@ async def test_a_look_is_seen_by_patient_and_administrator(app: Any, dsn: str) -
     assert "looked at Patient/ada" in page.text and read.headers["x-request-id"] in page.text
     assert "signed in" in (await boss.get("/admin/audit?user=ada")).text
     assert "No event is on record" in (await boss.get("/admin/audit?user=nobody")).text
+    assert "looked through the audit trail" in (await boss.get("/admin/audit?user=boss")).text
 
 
 async def test_the_policy_is_shown(app: Any) -> None:

@@ -340,6 +340,8 @@ async def test_administration_is_for_administrators(site: Site, role: str) -> No
     token = dict(browser.form("/auth/sign-out").fields)["csrf"]
     for path in ("/admin", "/admin/clients", "/admin/roles", "/admin/audit"):
         assert (await browser.get(path)).status_code == 403
+        event, who, outcome, detail = site.events[-1]
+        assert (event, who.user, outcome, detail) == ("refused", f"not-admin-{role}", 4, {"page": path})
     for action, _, fields in FORMS:
         if action.startswith("/admin"):
             assert (await browser.post(action, [*fields, ("csrf", token)])).status_code == 403

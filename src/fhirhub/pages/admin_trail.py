@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
+from fhirhub.pages.events import note
 from fhirhub.pages.render import page, route_class
 from fhirhub.pages.session import Refused, required
 from fhirhub.smart.context import Smart
@@ -41,6 +42,7 @@ def router(smart: Smart) -> APIRouter:
         cursor = request.query_params.get("cursor", "")[:512]
         events, more = await smart.trail(typed, cursor) if smart.trail is not None else ((), "")
         asked = {name: value for name, value in typed.items() if value}
+        await note(smart, request, "audit-search", session.account, detail={"asked": asked})
         link = f"{AUDIT}?{urlencode(asked | {'cursor': more})}" if more else ""
         part = request.headers.get("hx-request") == "true"
         template = "admin-audit-rows.html" if part else "admin-audit.html"

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fhirhub.errors import FhirError
 from fhirhub.pages.answers import SAFE, Answer
+from fhirhub.pages.events import note
 from fhirhub.pages.session import Refused, bond, csrf_token, is_https, set_cookie
 from fhirhub.smart.context import Smart
 from fhirhub.smart.storage.sessions import Session
@@ -103,6 +104,9 @@ def route_class(smart: Smart) -> type[APIRoute]:
                 except Answer as answer:
                     return answer.response
                 except Refused as why:
+                    if why.status == 403 and why.session is not None:
+                        account, path = why.session.account, request.url.path
+                        await note(smart, request, "refused", account, outcome=4, detail={"page": path})
                     return refusal(smart, request, why.status, why.heading, why.text, why.session)
                 except FhirError as error:
                     answer_ = refusal(smart, request, error.status, "That did not work", str(error))
