@@ -11,7 +11,19 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fhirhub.search.predicate import And, Bound, Chain, Has, Not, Or, Predicate, Quantity, Span
+from fhirhub.search.predicate import (
+    And,
+    Bound,
+    Chain,
+    Has,
+    Keys,
+    Not,
+    Or,
+    Predicate,
+    Quantity,
+    Refers,
+    Span,
+)
 
 DAY = 86_400_000_000
 SPANS: dict[str, tuple[float, ...]] = {
@@ -127,3 +139,26 @@ def _alternatives(parts: list[Any]) -> Any:
             same_key[each.table, each.key] = replace(first, others=(*first.others, each, *each.others))
     everything: tuple[Any, ...] = (*same_key.values(), *others)
     return everything[0] if len(everything) == 1 else Or(everything)
+
+
+def together(where: Any, keys: dict[Condition, tuple[int, ...]]) -> Any:
+    """``where`` with alternatives that are all token rows made one set of keys, which one loop walks."""
+    match where:
+        case And(parts):
+            return And(tuple(together(part, keys) for part in parts))
+        case Not(part):
+            return Not(together(part, keys))
+        case Chain(pid, type_, part):
+            return Chain(pid, type_, together(part, keys))
+        case Has(type_, pid, part):
+            return Has(type_, pid, together(part, keys))
+        case Or(parts):
+            inner = [together(part, keys) for part in parts]
+            tokens = [part for part in inner if isinstance(part, Keys | Refers)]
+            if len(tokens) < 2:
+                return Or(tuple(inner))
+            found = (key for part in tokens for key in (part.keys if isinstance(part, Keys) else keys[part]))
+            others = [part for part in inner if not isinstance(part, Keys | Refers)]
+            one = Keys(tuple(dict.fromkeys(found)))
+            return Or((one, *others)) if others else one
+    return where

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from hashlib import blake2b
 from typing import Any
 
 import asyncpg
@@ -15,12 +14,9 @@ from fhirhub.errors import BadRequest, Issue
 from fhirhub.search.parameters.base import any_of
 from fhirhub.search.predicate import (
     And,
-    Chain,
     Cited,
     Cites,
-    Has,
     Keys,
-    Not,
     OfType,
     Or,
     Predicate,
@@ -29,6 +25,7 @@ from fhirhub.search.predicate import (
 )
 from fhirhub.search.request import SCORE, SearchRequest
 from fhirhub.search.rows import VALUE_BITS
+from fhirhub.store.binding import bound
 from fhirhub.store.canonicals import (
     CITING,
     MOST,
@@ -42,14 +39,14 @@ from fhirhub.store.canonicals import (
     url_pids,
     urls_of,
 )
-from fhirhub.store.codings import leaves, spelt_out
+from fhirhub.store.codings import Codings, codes_in, filed, found, leaves, with_codings
 from fhirhub.store.cost import UNGUARDED, Cost, Estimator, Guard
 from fhirhub.store.cursor import Sealer
 from fhirhub.store.deferred import Deferred
 from fhirhub.store.includes import BY_RID, FOUND, Head, Test, Within, include
 from fhirhub.store.plan import Plan, choose, fits, parts_of
 from fhirhub.store.predicates import Candidate, Compiler
-from fhirhub.store.ranges import Condition, fold
+from fhirhub.store.ranges import Condition, fold, together
 from fhirhub.store.ranked import RankedWalk, Ranking, Ranks, can_rank, stands_once
 from fhirhub.store.reads import COLUMNS, stored
 from fhirhub.store.records import Page, Stored
@@ -78,6 +75,8 @@ class Asked:
     keys: dict[Condition, tuple[int, ...]]
     ranks: Ranking = ()
     """The codes that a ranked plan goes by."""
+    remembered: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """Codes whose codings come from memory: to be confirmed by the statement that goes by them."""
     _purpose: str = field(default="", init=False)
 
     @property
@@ -86,7 +85,7 @@ class Asked:
         if not self._purpose:
             request = self.request
             types = request.type or " ".join(request.types)
-            self._purpose = f"search {types} {_digest(request)} {request.holder}"
+            self._purpose = f"search {types} {bound(request)} {request.holder}"
         return self._purpose
 
     @property
@@ -116,29 +115,45 @@ class Searcher:
     deferred: Deferred
     ranks: Ranks
     guard: Guard = UNGUARDED
+    codings: Codings = field(default_factory=Codings)
 
     async def search(self, request: SearchRequest, fetch: Fetch, *, keep: bool = True) -> Page:
         """One page of ``request``. Raises BadRequest for a cursor that is not one of ours.
 
         ``keep`` is False inside a transaction that may be rolled back.
         """
-        asked = await self.asked(request, fetch, keep=keep)
+        asked = await self.asked(request, fetch, keep=keep, remembering=keep)
+        page = await self._page(asked, fetch)
+        if page is None:
+            # Meanwhile there are codings that were new to this process.
+            self.codings.forget(asked.remembered)
+            page = await self._page(await self.asked(request, fetch, keep=keep), fetch)
+        return page or Page()
+
+    async def _page(self, asked: Asked, fetch: Fetch) -> Page | None:
+        """The page; None when what ``asked`` remembers is not all there is."""
+        request, page = asked.request, Page()
         counting = request.summary == "count" or request.count == 0
-        total = "accurate" if counting and request.total == "none" else request.total
+        how = "accurate" if counting and request.total == "none" else request.total
         if asked.is_empty:
-            return Page(total=None if total == "none" else 0)
-        page = Page()
-        if total != "none":
-            page.total = await self._count(asked, fetch, total, page.notes)
+            return Page(total=None if how == "none" else 0)
+        page.total = None if how == "none" else self._estimate(asked, how, page.notes)
+        exact = how != "none" and page.total is None
         if counting:
-            return page
+            return page if not exact or await self._count(asked, page, fetch) else None
         plan, position, after = await self.place(asked, fetch)
         if request.cursor is None:
             cost = self.cost(asked, plan)
             cost.check(self.guard, request.type or "_type")
             page.cost = cost.entries
-        sql, values, width = self.statement(asked, plan, position)
+        sql, values, width = self.statement(asked, plan, position, count=exact)
         rows = list(await fetch(sql, *values))
+        if not await self._confirmed(asked, rows, fetch):
+            return None
+        if exact:
+            page.total = rows[0]["total"] if rows else 0
+            if not rows and request.cursor is not None and not await self._count(asked, page, fetch):
+                return None
         more = len(rows) > request.count
         rows = rows[: request.count]
         if position is not None and position.backward:
@@ -152,6 +167,16 @@ class Searcher:
         if request.includes and rows:
             await self._include(page, rows, (plan, position, after), asked, fetch)
         return page
+
+    async def _confirmed(self, asked: Asked, rows: Sequence[asyncpg.Record], fetch: Fetch) -> bool:
+        """Whether the codings that ``asked`` remembers are all there are, by the statement that gave ``rows``."""
+        known = asked.remembered
+        if not known:
+            return True
+        if rows:
+            return bool(rows[0]["filed"] == sum(map(len, known.values())))
+        now = await found(known, fetch)
+        return sum(map(len, now.values())) == sum(map(len, known.values()))
 
     async def _include(
         self,
@@ -183,8 +208,13 @@ class Searcher:
 
     # -- what is referred to ---------------------------------------------------------------------------------
 
-    async def asked(self, request: SearchRequest, fetch: Fetch, *, keep: bool) -> Asked:
-        """``request`` with everything looked up that its condition depends on."""
+    async def asked(
+        self, request: SearchRequest, fetch: Fetch, *, keep: bool, remembering: bool = False
+    ) -> Asked:
+        """``request`` with everything looked up that its condition depends on.
+
+        ``remembering``: what codes stand for may come from memory, to be confirmed (:class:`Codings`).
+        """
         where: Any = request.where
         made_of = kinds(where)
         if not made_of.isdisjoint(CITING):
@@ -197,14 +227,19 @@ class Searcher:
             made_of = kinds(where)
         if not made_of.isdisjoint(FOLDED):
             where = fold(where)
-        if Keys in made_of:
-            where = await spelt_out(where, fetch)
+        remembered: dict[int, tuple[int, ...]] = {}
+        if Keys in made_of and (codes := codes_in(where)):
+            remembered = self.codings.known(codes) if remembering else {}
+            fresh = await found(codes - remembered.keys(), fetch)
+            if keep:
+                self.codings.remember(fresh)
+            where = with_codings(where, fresh | remembered)
         keys = await self._resolved(where, fetch, keep=keep) if Refers in made_of else {}
         if Or in made_of:
             where = together(where, keys)
         if Text in made_of:
             where = await looked_up(where, self.definitions, self.statistics.trigrams, fetch)
-        return Asked(request, where, parts_of(where), keys)
+        return Asked(request, where, parts_of(where), keys, remembered=remembered)
 
     async def _followed(
         self, fetch: Fetch, keep: bool, citation: Cites | Cited, types: Sequence[str]
@@ -325,8 +360,13 @@ class Searcher:
         walked = Plan("ranked", -1, sort.descending)
         return walked if asked.ranks and self.cost(asked, walked).entries < gathered else plan
 
-    def statement(self, asked: Asked, plan: Plan, position: Position | None) -> tuple[str, list[Any], int]:
-        """The statement of a page: its text, its arguments and the number of its order columns."""
+    def statement(
+        self, asked: Asked, plan: Plan, position: Position | None, *, count: bool = False
+    ) -> tuple[str, list[Any], int]:
+        """The statement of a page: its text, its arguments and the number of its order columns.
+
+        With ``count``, each row tells the ``total`` number of matches besides.
+        """
         compiler, request = self.compiler(asked), asked.request
         main = self.main_date(request.type)
         if plan.kind == "ranked":
@@ -337,6 +377,10 @@ class Searcher:
             sql, width = Walker(compiler, request, asked.parts, plan, main, position, request.count + 1).sql()
         with_keys = any(not each.reverse for each in request.includes)
         extra = ", r.keys" if with_keys else ""
+        if asked.remembered:
+            extra += f", ({filed(asked.remembered, compiler.arguments)}) as filed"
+        if count:
+            extra += f", ({self._counting(asked, compiler)}) as total"
         order_columns = "".join(f", w.k{n}" for n in range(width))
         sql = (
             f"select r.id, r.rt, {COLUMNS}{order_columns}{extra} from (select *, row_number() over () as place"
@@ -372,71 +416,45 @@ class Searcher:
 
     # -- totals ----------------------------------------------------------------------------------------------
 
-    async def _count(self, asked: Asked, fetch: Fetch, how: str, notes: list[Issue]) -> int:
-        """The number of matches; where it is only estimated although it was to be exact, ``notes`` say so."""
+    def _estimate(self, asked: Asked, how: str, notes: list[Issue]) -> int | None:
+        """The expected number of matches, or None where they are to be counted.
+
+        Where it is only estimated although it was to be exact, ``notes`` say so.
+        """
         compiler = self.compiler(asked)
         rt = compiler.root
         if how == "estimate" and len(asked.parts) == 1:
             expected = self.statistics.rows(asked.where, rt, asked.keys)
             if expected > ESTIMATE:
                 return round(expected)
-        if self.estimator(asked).total(asked.where, asked.parts) > COUNTED:
-            if how == "accurate":
-                text = "The total is an estimate: to count exactly would take too long. Add a criterion that few fulfil."
-                notes.append(Issue("informational", text, severity="information"))
-            return round(self.statistics.rows(asked.where, rt, asked.keys))
+        if self.estimator(asked).total(asked.where, asked.parts) <= COUNTED:
+            return None
+        if how == "accurate":
+            text = "The total is an estimate: to count exactly would take too long. Add a criterion that few fulfil."
+            notes.append(Issue("informational", text, severity="information"))
+        return round(self.statistics.rows(asked.where, rt, asked.keys))
+
+    def _counting(self, asked: Asked, compiler: Compiler) -> str:
+        """A select of the number of matches."""
+        rt = compiler.root
         if not asked.parts:
             of_type = compiler.of_type("r", rt)
-            sql = f"select count(*) from {table('resource', rt)} r where {of_type} and not r.deleted"
-        else:
-            only = compiler.token_keys(asked.parts[0]) if len(asked.parts) == 1 else None
-            # One key stands once for each resource, so its rows are counted in the index alone.
-            counted = "count(*)" if only is not None and len(only) == 1 else "count(distinct rid)"
-            sql = f"select {counted} from ({compiler.rids(asked.where, rt)}) as s"
-        return int((await fetch(sql, *compiler.arguments.values))[0][0])
+            return f"select count(*) from {table('resource', rt)} r where {of_type} and not r.deleted"
+        only = compiler.token_keys(asked.parts[0]) if len(asked.parts) == 1 else None
+        # One key stands once for each resource, so its rows are counted in the index alone.
+        counted = "count(*)" if only is not None and len(only) == 1 else "count(distinct rid)"
+        return f"select {counted} from ({compiler.rids(asked.where, rt)}) as s"
 
-
-def together(where: Any, keys: dict[Condition, tuple[int, ...]]) -> Any:
-    """``where`` with alternatives that are all token rows made one set of keys, which one loop walks."""
-    match where:
-        case And(parts):
-            return And(tuple(together(part, keys) for part in parts))
-        case Not(part):
-            return Not(together(part, keys))
-        case Chain(pid, type_, part):
-            return Chain(pid, type_, together(part, keys))
-        case Has(type_, pid, part):
-            return Has(type_, pid, together(part, keys))
-        case Or(parts):
-            inner = [together(part, keys) for part in parts]
-            tokens = [part for part in inner if isinstance(part, Keys | Refers)]
-            if len(tokens) < 2:
-                return Or(tuple(inner))
-            found = (key for part in tokens for key in (part.keys if isinstance(part, Keys) else keys[part]))
-            others = [part for part in inner if not isinstance(part, Keys | Refers)]
-            one = Keys(tuple(dict.fromkeys(found)))
-            return Or((one, *others)) if others else one
-    return where
+    async def _count(self, asked: Asked, page: Page, fetch: Fetch) -> bool:
+        """Count the matches for ``page``; False when what ``asked`` remembers is not all there is."""
+        compiler = self.compiler(asked)
+        sql = f"select ({self._counting(asked, compiler)}) as total"
+        if asked.remembered:
+            sql += f", ({filed(asked.remembered, compiler.arguments)}) as filed"
+        rows = await fetch(sql, *compiler.arguments.values)
+        page.total = rows[0]["total"]
+        return await self._confirmed(asked, rows, fetch)
 
 
 def _pinned(plan: Plan) -> tuple[Any, ...]:
     return plan.kind, plan.driver, plan.descending
-
-
-def _digest(request: SearchRequest) -> str:
-    """What a cursor is bound to: the shape of the condition and the order.
-
-    The limits of dates and numbers are left out: those of ``ap`` move with the clock.
-    """
-    return blake2b(
-        repr((_shape(request.bound or request.where), request.sort)).encode(), digest_size=12
-    ).hexdigest()
-
-
-def _shape(part: Any) -> Any:
-    if isinstance(part, tuple):
-        return part[:2] if len(part) == 3 and part[0] in ("lo", "hi") else tuple(map(_shape, part))
-    names = getattr(type(part), "__match_args__", None)
-    if names is not None:
-        return type(part).__name__, *(_shape(getattr(part, name)) for name in names)
-    return part
