@@ -38,6 +38,7 @@ from fhirhub.hub import Hub
 from fhirhub.interactions.perform import is_recorded, perform
 from fhirhub.interactions.query import parameters as query_parameters
 from fhirhub.resource import json, xml
+from fhirhub.search.sight import Sight
 from fhirhub.store.audit.trail import Entry, event, outcome_of
 from fhirhub.store.store import Store
 
@@ -47,6 +48,8 @@ Parameters = tuple[tuple[str, str], ...]
 _DEFAULT = Preferences()
 OPEN = frozenset({"metadata"})
 """Paths that need no token: whoever wants to connect has to know how."""
+NOBODY = Access(Sight())
+"""What somebody without a token may do there: reach nothing of the record."""
 _BODY = frozenset(
     {"create", "update", "conditional-update", "patch", "conditional-patch", "bundle", "operation"}
 )
@@ -149,9 +152,13 @@ class Dispatcher:
                     query = scope["query_string"]
                     parameters = query_parameters(query) if query else ()
                     shape = _shape(method, path, parameters, headers)
-                    if self.is_guarded and path not in OPEN:
-                        access = await self._admitted(scope, headers, hub)
-                        hub = self._entered(scope, headers, hub, id, access)
+                    if self.is_guarded:
+                        access = await self._admitted(scope, path, headers, hub)
+                        if self.budget is not None and path not in OPEN:
+                            self.budget.admit(_key(access, _address(scope)))
+                        base = self._base_of(scope, headers)
+                        origin = Origin(base, _address(scope), id.decode(), self._base is not None)
+                        hub = hub.seen_by(access, origin)
                     result, final = await self._answer(scope, path, parameters, receive, headers, hub)
                     if self.budget is not None:
                         extra += self._charged(self.budget, scope, hub)
@@ -205,17 +212,11 @@ class Dispatcher:
         audited = self.hub is not None and self.hub.store.audit is not None
         return self.gate is not None or self.budget is not None or audited
 
-    async def _admitted(self, scope: Scope, headers: Headers, hub: Hub) -> Access:
+    async def _admitted(self, scope: Scope, path: str, headers: Headers, hub: Hub) -> Access:
         """What the caller may do. Raises Unauthorized."""
-        return hub.access if self.gate is None else await self.gate.access(headers, _address(scope))
-
-    def _entered(self, scope: Scope, headers: Headers, hub: Hub, id: bytes, access: Access) -> Hub:
-        """``hub`` as the caller may see it. Raises TooManyRequests for one who spent too much."""
-        address = _address(scope)
-        if self.budget is not None:
-            self.budget.admit(_key(access, address))
-        base = self._base_of(scope, headers)
-        return hub.seen_by(access, Origin(base, address, id.decode(), self._base is not None))
+        if self.gate is None:
+            return hub.access
+        return NOBODY if path in OPEN else await self.gate.access(headers, _address(scope))
 
     def _charged(self, budget: Budget, scope: Scope, hub: Hub) -> Pairs:
         """Take what the answer cost from the caller's budget; the headers that tell what is left."""
