@@ -102,12 +102,15 @@ async def test_an_administrator_resets_a_password(site: Site) -> None:
     theirs, admin = await _in(site, "forgetful", "biller"), await _in(site, "boss", "admin")
     account = await site.people.accounts.named("forgetful")
     await site.people.accounts.set_totp(account.id, site.people.totp.seal(account.id, "A" * 32), 0)
+    await site.connect(account, "Stranger's app", "user/*.rs offline_access")
     await admin.get("/admin")
     token = dict(admin.form("/auth/sign-out").fields)["csrf"]
     page = await admin.post("/admin/users/reset", [("csrf", token), ("account", account.id)])
     once = re.search(r"<code>([a-z2-9]{4}(?:-[a-z2-9]{4}){4})</code>", page.text)
     assert once is not None and once[1] not in str(site.events)
     assert (await theirs.get("/account/apps")).request.url.path == "/auth/sign-in"
+    assert await _open_grants(site, account.id) == [], "who had the old password goes on by an app"
+    assert site.events[-1][3]["cut"]["grants"] == 1
     assert (await site.browser().sign_in("forgetful", GOOD)).status_code == 400
     assert (await site.browser().sign_in("forgetful", once[1])).request.url.path == "/auth/change-password"
 

@@ -99,19 +99,20 @@ def deactivate(username: Annotated[str, _USERNAME], as_json: bool = JSON) -> Non
 
 @app.command()
 def reset(username: Annotated[str, _USERNAME], as_json: bool = JSON) -> None:
-    """Give somebody a one-time password, end their sessions and turn their second factor off."""
+    """Give somebody a one-time password; their second factor, sessions and connected apps end."""
     password = one_time()
 
-    async def work(found: People) -> tuple[str, int]:
+    async def work(found: People) -> tuple[str, dict[str, int]]:
         account = await found.accounts.named(username)
         return account.username, await reset_password(found, account, password)
 
-    name, ended = _run(work, "user-reset", lambda done: {"user": done[0]})
+    name, cut = _run(work, "user-reset", lambda done: {"user": done[0], "cut": done[1]})
+    told = ", ".join(f"{count} {what}" for what, count in cut.items() if count) or "nothing was open"
     text = (
         f"One-time password of {name}, shown only now: {password}\n"
-        f"It has to be changed at sign-in. The second factor is off; {ended} sessions were ended."
+        f"It has to be changed at sign-in. The second factor is off. Cut: {told}."
     )
-    value = {"username": name, "password": password, "mustChangePassword": True, "cut": {"sessions": ended}}
+    value = {"username": name, "password": password, "mustChangePassword": True, "cut": cut}
     answer(value, text, as_json)
 
 

@@ -85,9 +85,10 @@ async def _reset(smart: Smart, request: Request) -> Response:
     form = await read(smart, request)
     session = await required(smart, request, "admin")
     account, password = await _other(smart, form, session), one_time()
-    await reset_password(smart.people, account, password)
-    await note(smart, request, "user-reset", session.account, detail={"user": account.username})
-    done = f"{account.username} has a new password, no second factor, and is signed out everywhere."
+    cut = await reset_password(smart.people, account, password)
+    detail = {"user": account.username, "cut": cut}
+    await note(smart, request, "user-reset", session.account, detail=detail)
+    done = f"{account.username} has a new password, no second factor, is signed out everywhere, and apps are cut off."
     return await _page(smart, request, session, done=done, secret=password)
 
 

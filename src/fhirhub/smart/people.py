@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fhirhub.errors import Conflict, Issue
 from fhirhub.keys import Keys
 from fhirhub.settings import Settings
+from fhirhub.smart.cutting import CUTS
 from fhirhub.smart.passwords import Passwords
 from fhirhub.smart.storage.accounts import Account, Accounts
 from fhirhub.smart.storage.sessions import Sessions
@@ -43,11 +44,12 @@ def people(settings: Settings, lane: Lane, keys: Keys, clock: Callable[[], int] 
     )
 
 
-async def reset_password(found: People, account: Account, password: str) -> int:
-    """Make ``password`` good for one sign-in of an active account, its second factor off; how many sessions ended."""
+async def reset_password(found: People, account: Account, password: str) -> dict[str, int]:
+    """Make ``password`` good for one sign-in of an active account, its second factor off; what ended by that.
+
+    Apps end, too: nobody knows whether it was the owner who connected them.
+    """
     if not account.active:
         text = f"{account.username} is deactivated; a new password would be of no use."
         raise Conflict(Issue("conflict", text, "username"))
-    await found.accounts.set_totp(account.id, None, 0)
-    stored = await found.passwords.hash(password)
-    return await found.accounts.set_password(account.id, stored, must_change=True)
+    return await found.accounts.recover(account.id, await found.passwords.hash(password), CUTS)
