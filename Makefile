@@ -32,7 +32,7 @@ FIRST ?= 1000
 nightly: $(VENV)/.test-installed
 	FHIRHUB_PROPERTY_FIRST=$(FIRST) FHIRHUB_PROPERTY_WORLDS=100 FHIRHUB_PROPERTY_WALKS=77 \
 	  $(VENV)/bin/python -m pytest tests/property tests/store/test_paging.py $(ARGS)
-	FHIRHUB_FAULT_CUTS=1000,200 FHIRHUB_FAULT_CALLS=10000 \
+	FAULT_CUTS=1000,200 FAULT_CALLS=10000 \
 	  $(VENV)/bin/python -m pytest tests/faults/test_deactivation.py tests/faults/test_audit_complete.py $(ARGS)
 
 check: $(VENV)/.test-installed

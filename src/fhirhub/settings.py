@@ -189,7 +189,7 @@ class Settings:
     cors_origins: tuple[str, ...] = _var(
         ("loopback",),
         _words,
-        "Origins that browsers may call from; loopback = pages of this machine, * = all.",
+        "Origins that browsers may call from, beside those of registered apps; loopback = this machine, * = all.",
     )
     registration: bool = _var(False, _switch, "Let apps register themselves at /auth/register (RFC 7591).")
     practice_name: str = _var(

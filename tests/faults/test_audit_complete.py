@@ -1,7 +1,7 @@
 """Every answer of a real server stands in the audit trail once, whoever asked and whatever was killed meanwhile.
 
 Calls of all kinds and of many callers, to FHIR and to the authorization server, to two workers of which one after the
-other is killed (SIGKILL); as many calls as ``FHIRHUB_FAULT_CALLS`` says (10000 at night).
+other is killed (SIGKILL); as many calls as ``FAULT_CALLS`` says (10000 at night).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import pytest
 from support.process import Server
 from support.smart import bearer, issue
 
-CALLS = int(os.environ.get("FHIRHUB_FAULT_CALLS", "2000"))
+CALLS = int(os.environ.get("FAULT_CALLS", "2000"))
 TOGETHER = 12
 BETWEEN_KILLS = (0.8, 2.0)
 PATIENTS = 20

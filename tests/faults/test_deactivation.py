@@ -1,6 +1,6 @@
 """Who is cut off is out with the commit that says so, on both workers of a real server that are asked all the time.
 
-As often as ``FHIRHUB_FAULT_CUTS`` says: deactivations of people, and revocations (``1000,200`` at night).
+As often as ``FAULT_CUTS`` says: deactivations of people, and revocations (``1000,200`` at night).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from support.process import Server
 from support.smart import bearer, issue
 from support.workers import pairs
 
-DEACTIVATIONS, REVOCATIONS = map(int, os.environ.get("FHIRHUB_FAULT_CUTS", "120,40").split(","))
+DEACTIVATIONS, REVOCATIONS = map(int, os.environ.get("FAULT_CUTS", "120,40").split(","))
 BY_COMMAND = 4
 TOGETHER = 2
 """Trials under way at once."""
