@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -78,7 +77,12 @@ class Connection:
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
         """The rows of ``sql``, prepared on first use."""
-        return await (await self._prepared(sql)).fetch(*args)
+        statement = self._statements.pop(sql, None)
+        if statement is None:
+            return await (await self._prepared(sql)).fetch(*args)
+        self._statements[sql] = statement
+        found: list[asyncpg.Record] = await statement.fetch(*args)
+        return found
 
     async def fetch_within(self, seconds: float, sql: str, *args: Any) -> list[asyncpg.Record]:
         """The same, given up after so many seconds (a 503; a transaction can then only be rolled back)."""
@@ -187,25 +191,9 @@ class Lane:
                 return
         self._free.append(connection)
 
-    @asynccontextmanager
-    async def use(self) -> AsyncIterator[Connection]:
+    def use(self) -> Use:
         """A connection for the time of a ``with``; a lost server becomes a 503."""
-        connection = await self.take()
-        try:
-            yield connection
-        except LOST as error:
-            connection.raw.terminate()
-            raise unavailable() from error
-        except FULL as error:
-            raise unavailable() from error
-        except asyncpg.QueryCanceledError as error:
-            raise given_up() from error
-        except asyncio.CancelledError:
-            # The statement may still be running: a half-used connection is not handed to the next.
-            connection.raw.terminate()
-            raise
-        finally:
-            self.give(connection)
+        return Use(self)
 
     async def fetch(self, sql: str, *args: Any) -> Sequence[asyncpg.Record]:
         """The rows of one statement, tried once more on a fresh connection if the first was lost."""
@@ -215,3 +203,36 @@ class Lane:
         except Overloaded:
             async with self.use() as connection:
                 return await connection.fetch(sql, *args)
+
+
+class Use:
+    """A connection of ``lane``, taken and given back; written out because every statement passes here."""
+
+    __slots__ = ("_connection", "_lane")
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    async def __aenter__(self) -> Connection:
+        self._connection = await self._lane.take()
+        return self._connection
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is not None:
+                self._tell(error)
+        finally:
+            self._lane.give(self._connection)
+
+    def _tell(self, error: BaseException) -> None:
+        """Raise what ``error`` means to a caller, if that is something else."""
+        if isinstance(error, LOST):
+            self._connection.raw.terminate()
+            raise unavailable() from error
+        if isinstance(error, FULL):
+            raise unavailable() from error
+        if isinstance(error, asyncpg.QueryCanceledError):
+            raise given_up() from error
+        if isinstance(error, asyncio.CancelledError):
+            # The statement may still be running: a half-used connection is not handed to the next.
+            self._connection.raw.terminate()
