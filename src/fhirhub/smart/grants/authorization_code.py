@@ -19,6 +19,9 @@ from fhirhub.smart.storage.grants import GrantRow
 from fhirhub.store.engine import Connection
 
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
+_HOLDER = """
+select a.active from authorization_code c join account a on a.id = c.account where c.code = $1 for share of a
+"""
 _USED = "The code is unknown, was used before, has expired, or was not given to this request."
 
 
@@ -42,13 +45,14 @@ async def _exchange(
     smart: Smart, connection: Connection, client: Client, code: str, verifier: str, uri: str
 ) -> Issued | OAuthError:
     now = smart.clock()
+    # First the account, then its code, as in a deactivation: of two that meet one waits, and neither fails.
+    account = await connection.fetch(_HOLDER, digest(code))
     row = await take_code(connection, digest(code), now)
     if row is None:
         return invalid_grant(_USED)
     if row.reused:
         await grants.revoke(connection, row.grant, now)
         return invalid_grant(_USED)
-    account = await connection.fetch("select active from account where id = $1 for share", row.account)
     if not account or not account[0]["active"]:
         return invalid_grant(_USED)
     # The client was active when it showed who it is; deactivation may have come since, and finds no grant to end.

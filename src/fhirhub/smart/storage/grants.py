@@ -104,6 +104,7 @@ returning grant_
 _SPEND_JTI = """
 insert into spent_jti (client, jti, expires) values ($1, $2, $3) on conflict do nothing returning 1 as done
 """
+# The grant is locked before its token, as wherever a grant is ended.
 _REFRESH = f"""
 select {_COLUMNS}, t.expires as token_expires, t.spent, c.active as client_active,
     coalesce(a.active, true) as account_active,
@@ -114,7 +115,7 @@ join client c on c.id = g.client
 left join account a on a.id = g.account
 left join session s on s.id = g.session
 where t.handle = $1 and t.kind = 'refresh'
-for update of t, g
+for update of g, t
 """
 _CLIENT_OF = """
 select g.client from grant_token t join grant_ g on g.id = t.grant_ where t.handle = $1 and t.kind = 'refresh'

@@ -48,7 +48,11 @@ _HELD = """
 select t.kind, g.id as grant, g.access from grant_token t join grant_ g on g.id = t.grant_
 where t.handle = $1 and g.client = $2
 """
-_TOUCH = "update session set seen = $2 where id = any($1::text[]) and seen < $3"
+# Whoever has a session locked notes it as used, or ends it: nobody waits here, least of all two for each other.
+_TOUCH = """
+update session set seen = $2 where id in (
+    select id from session where id = any($1::text[]) and seen < $3 for update skip locked)
+"""
 _ACCOUNT = f"""
 select a.username, a.fhir_user, a.role, a.version, {CONSENTS} as consents, c.active as client_active,
     c.name as client_name, c.policy::text as policy, coalesce(c.version, 0) as client_version
