@@ -29,7 +29,7 @@ from support.smart import bearer, issue
 
 CALLS = int(os.environ.get("FAULT_CALLS", "2000"))
 TOGETHER = 12
-BETWEEN_KILLS = (0.8, 2.0)
+KILLS = max(CALLS // 500, 3)
 PATIENTS = 20
 pytestmark = pytest.mark.process
 
@@ -126,14 +126,16 @@ async def _ask(server: Server, calls: Calls) -> None:
             await (calls.batch(client) if calls.chance.random() < 0.15 else calls.one(client))
 
 
-async def _kill(server: Server, working: list[asyncio.Task[None]]) -> int:
-    """Kill a worker now and then until all is asked; how many."""
+async def _kill(server: Server, calls: Calls) -> int:
+    """Kill a worker at equal distances on the way; how many were."""
     killed, chance = 0, random.Random(6)
-    while not all(task.done() for task in working):
-        await asyncio.sleep(chance.uniform(*BETWEEN_KILLS))
-        workers = server.workers()
+    for number in range(1, KILLS + 1):
+        while calls.asked < CALLS * number / (KILLS + 1):
+            await asyncio.sleep(0.01)
         # Somebody has to answer: the next one dies when the last one is replaced.
-        if len(workers) == 2 and not all(task.done() for task in working):
+        while len(workers := server.workers()) < 2 and calls.asked < CALLS:
+            await asyncio.sleep(0.05)
+        if calls.asked < CALLS:
             os.kill(chance.choice(workers), signal.SIGKILL)
             killed += 1
     return killed
@@ -151,9 +153,11 @@ async def _callers(dsn: str) -> list[dict[str, str]]:
 
 async def test_every_answer_is_on_the_trail_once(guarded: Server, fresh_dsn: str) -> None:
     calls = Calls(await _callers(fresh_dsn))
-    working = [asyncio.create_task(_ask(guarded, calls)) for _ in range(TOGETHER)]
-    killed = await _kill(guarded, working)
-    await asyncio.gather(*working)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(TOGETHER):
+            group.create_task(_ask(guarded, calls))
+        killing = group.create_task(_kill(guarded, calls))
+    killed = killing.result()
     connection = await asyncpg.connect(fresh_dsn)
     rows = await connection.fetch("select request, count(*) as n from audit where request <> '' group by 1")
     await connection.close()
@@ -162,7 +166,7 @@ async def test_every_answer_is_on_the_trail_once(guarded: Server, fresh_dsn: str
     twice = {id: (n, found[id]) for id, n in calls.unknown.items() if found.get(id, 0) > n}
     assert not wrong and not twice, (len(wrong), list(wrong.items())[:10], list(twice.items())[:10])
     assert found.keys() <= calls.answered.keys() | calls.unknown.keys()
-    assert killed >= min(3, CALLS // 1000) and 0 < len(calls.unknown) < max(CALLS // 20, 100), killed
+    assert killed >= KILLS // 2 and len(calls.unknown) < KILLS * TOGETHER, (killed, len(calls.unknown))
     assert {200, 201, 400, 401, 403, 404} <= set(calls.statuses) and calls.statuses[500] == 0, calls.statuses
     _check_by_command(guarded, next(iter(calls.answered)))
 
