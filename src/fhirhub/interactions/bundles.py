@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from urllib.parse import quote
 
 from fhirhub.errors import Issue, outcome
 from fhirhub.resource import json
-from fhirhub.resource.meta import instant
+from fhirhub.resource.meta import instant, spliced
 from fhirhub.store.records import Stored
 
 Parameters = Sequence[tuple[str, str]]
@@ -15,9 +16,20 @@ Link = tuple[str, str]
 _FIRST_STATUS = {"POST": "201", "PUT": "201", "DELETE": "204"}
 
 
+_PLAIN_NAME = re.compile(r"[\w.~:-]*", re.ASCII).fullmatch
+_PLAIN_VALUE = re.compile(r"[\w.~:/,-]*", re.ASCII).fullmatch
+"""What needs no percent-encoding: cursors and most of what is searched for."""
+
+
 def query(parameters: Parameters) -> str:
     """``parameters`` as a query string, percent-encoded so that it also stands in JSON as it is."""
-    return "&".join(f"{quote(name, safe=':')}={quote(value, safe=':/,')}" for name, value in parameters)
+    return "&".join(
+        [
+            f"{name if _PLAIN_NAME(name) else quote(name, safe=':')}"
+            f"={value if _PLAIN_VALUE(value) else quote(value, safe=':/,')}"
+            for name, value in parameters
+        ]
+    )
 
 
 def url_with(path: str, parameters: Parameters) -> str:
@@ -58,9 +70,10 @@ def found_entry(
 def whole_entry(base: str, stored: Stored, mode: str, score: float | None = None) -> bytes:
     """The same of all that is stored, put together at once: most entries are that."""
     scored = "" if score is None else f',"score":{min(max(score, 0.0), 1.0):.4f}'
+    type, id = stored.type, stored.id
+    resource = spliced(type, id, stored.version, stored.updated, stored.meta, stored.content or "{}")
     return (
-        f'{{"fullUrl":"{base}/{stored.type}/{stored.id}","resource":{stored.text()},'
-        f'"search":{{"mode":"{mode}"{scored}}}}}'
+        f'{{"fullUrl":"{base}/{type}/{id}","resource":{resource},"search":{{"mode":"{mode}"{scored}}}}}'
     ).encode()
 
 

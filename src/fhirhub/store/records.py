@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fhirhub.errors import Conflict, FhirError, Issue, NotFound
-from fhirhub.resource.meta import splice, spliced
+from fhirhub.resource.meta import splice
 from fhirhub.search.rows import Rows
 
 METHODS = ("POST", "PUT", "PATCH", "DELETE")
@@ -35,10 +35,6 @@ class Stored:
     def render(self) -> bytes:
         """The whole resource as JSON; resourceType, id and meta come first."""
         return splice(self.type, self.id, self.version, self.updated, self.meta, self.content or "{}")
-
-    def text(self) -> str:
-        """The same as text."""
-        return spliced(self.type, self.id, self.version, self.updated, self.meta, self.content or "{}")
 
 
 @dataclass(slots=True)

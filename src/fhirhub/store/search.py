@@ -49,7 +49,7 @@ from fhirhub.store.predicates import Candidate, Compiler
 from fhirhub.store.ranges import Condition, fold, together
 from fhirhub.store.ranked import RankedWalk, Ranking, Ranks, can_rank, stands_once
 from fhirhub.store.reads import COLUMNS, stored
-from fhirhub.store.records import Page, Stored
+from fhirhub.store.records import METHODS, Page, Stored
 from fhirhub.store.resolve import Fetch, Name, Resolver
 from fhirhub.store.statement import document_values, table
 from fhirhub.store.statistics import Statistics
@@ -158,7 +158,7 @@ class Searcher:
         rows = rows[: request.count]
         if position is not None and position.backward:
             rows.reverse()
-        page.matches = [each for row in rows if (each := self._stored(row)) is not None]
+        page.matches = self._all(rows)
         for n, sort in enumerate(request.sort):
             if sort.code == SCORE:
                 page.scores = {row["rid"]: row[f"k{2 * n + 1}"] for row in rows}
@@ -302,6 +302,15 @@ class Searcher:
         """The resources with these internal keys that are there."""
         sql = BY_RID.replace("{test}", "true")
         return [each for row in await fetch(sql, list(rids)) if (each := self._stored(row)) is not None]
+
+    def _all(self, rows: Sequence[asyncpg.Record]) -> list[Stored]:
+        """The resources of rows that begin with id, rt and the columns of a read, as those of a page do."""
+        types = self.definitions.resource_types
+        return [
+            Stored(types[row[1] - 1], row[0], row[2], row[3], row[4], row[5], METHODS[row[6]], row[7], row[8])
+            for row in rows
+            if row[3]
+        ]
 
     def _stored(self, row: asyncpg.Record) -> Stored | None:
         return stored(self.definitions.resource_types[row["rt"] - 1], row["id"], row)
