@@ -14,6 +14,8 @@ from fhirhub.search.registry import Registry
 from fhirhub.search.sight import NONE, both, either
 
 PATIENT = "Patient"
+BY_CONTEXT: Predicate = Ids(())
+"""Nothing by itself, but not out of reach: what it says of its context decides (:mod:`fhirhub.view.view`)."""
 
 
 class Membership:
@@ -32,6 +34,8 @@ class Membership:
         """Resources of ``type`` that belong to the patient with the id ``patient``."""
         if type == PATIENT:
             return Ids((patient,))
+        if type in self._boundary.by_context:
+            return BY_CONTEXT
         about, others, nobody = self._of_type(type)
         target = ((PATIENT, patient),)
         return either(_refer(about, target), both(_refer(others, target), nobody))

@@ -81,6 +81,8 @@ class Boundary:
     only: Mapping[str, tuple[str, ...]]
     also: Mapping[str, tuple[str, ...]]
     shared: frozenset[str]
+    by_context: frozenset[str] = frozenset()
+    """Types whose resources name the one whose rules hold for them (Binary.securityContext)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +223,13 @@ def _label(body: Mapping[str, Any], number: int) -> Label:
 def _boundary(
     body: Mapping[str, Any], groups: Mapping[str, tuple[str, ...]], types: tuple[str, ...]
 ) -> Boundary:
-    _only(body, {"about", "only", "also", "shared"}, "compartment.toml")
+    _only(body, {"about", "only", "also", "shared", "by_context"}, "compartment.toml")
     only, also = (_codes(body.get(key, {}), types, f"compartment.toml, {key}") for key in ("only", "also"))
     shared = _expanded(_strings(body.get("shared", ()), "shared"), groups, types, "shared")
-    return Boundary(frozenset(_strings(body.get("about", ()), "about")), only, also, frozenset(shared))
+    context = _strings(body.get("by_context", ()), "by_context")
+    _check_types(context, types, "by_context")
+    about = frozenset(_strings(body.get("about", ()), "about"))
+    return Boundary(about, only, also, frozenset(shared), frozenset(context))
 
 
 def _codes(body: Any, types: tuple[str, ...], where: str) -> dict[str, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from fhirhub.search.match import Subject, Undecided, matches
 from fhirhub.search.predicate import Predicate
 from fhirhub.store.records import Stored
 
+_NAME = re.compile(r"([A-Z][A-Za-z]{1,63})/([A-Za-z0-9.-]{1,64})(?:/_history/[A-Za-z0-9.-]{1,64})?", re.ASCII)
 REDACTED: Mapping[str, str] = {
     "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
     "code": "REDACTED",
@@ -19,6 +21,14 @@ REDACTED: Mapping[str, str] = {
 """The security label of a resource of which something was taken out (https://hl7.org/fhir/R4/security-labels.html)."""
 TELLING = ("text", "contained")
 """Elements that may say what any other one says: where one is hidden, they are, too."""
+
+
+def context_of(binary: Stored) -> tuple[str, str] | None:
+    """(type, id) of the resource on this server that a Binary names as its security context; None for none."""
+    content = json.parse((binary.content or "{}").encode())
+    context = content.get("securityContext")
+    found = _NAME.fullmatch(str(context.get("reference"))) if type(context) is dict else None
+    return (found[1], found[2]) if found is not None else None
 
 
 def fits(within: Predicate, subject: Subject) -> bool:

@@ -28,7 +28,7 @@ from fhirhub.store.audit.writer import AuditWriter
 from fhirhub.store.records import Change, HistoryPage, Page, Referenced, Stored, Written
 from fhirhub.store.store import Session, Store
 from fhirhub.view.events import check_writable, limited, reach
-from fhirhub.view.images import fits, redacted
+from fhirhub.view.images import context_of, fits, redacted
 from fhirhub.view.writing import WriteRules
 
 Name = tuple[str, str]
@@ -318,9 +318,26 @@ class View:
             async with self._turn:
                 others = await self._source.read_many(missing)
             for each in others:
-                if each is not None and each.deleted and await self._was_reached(each, action):
+                if each is None:
+                    continue
+                if each.deleted:
+                    reached = await self._was_reached(each, action)
+                else:
+                    reached = action == "r" and await self._is_shown_by_context(each)
+                if reached:
                     found[each.id] = each
         return found
+
+    async def _is_shown_by_context(self, stored: Stored) -> bool:
+        """Whether ``stored`` says itself which resource's rules hold for it, and that one may be read
+        (https://hl7.org/fhir/R4/binary-definitions.html#Binary.securityContext)."""
+        # The one type that has such an element; it is in no compartment and has no index.
+        if stored.type != "Binary" or not self.sight.allows("r", stored.type):
+            return False
+        name = context_of(stored)
+        if name is None or not self.sight.allows("r", name[0]):
+            return False
+        return bool(await self._find(self.sight.of("r", name[0]), name[0], [name[1]]))
 
     async def _was_reached(self, tombstone: Stored, action: str) -> bool:
         """Whether what was deleted had been within reach."""
