@@ -27,7 +27,6 @@ def test_every_row_names_tests_that_exist() -> None:
 
 def test_what_is_missing_is_refused() -> None:
     for query in (
-        "Patient?_maxresults=5",
         "Patient?_query=x",
         "Patient?_list=$current-problems",
         "Patient?age=5",

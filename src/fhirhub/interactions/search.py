@@ -69,6 +69,8 @@ async def _answer(
     hub: Hub, request: FhirRequest, search: SearchRequest, path: str, was_sealed: bool
 ) -> FhirResult:
     """The page that ``search`` asks for."""
+    if search.most:
+        search = replace(search, count=min(search.count, search.most))
     page = await hub.store.search(search)
     hides_self = request.content_type == "form" or was_sealed
     links = _hidden(hub, path.removeprefix(request.base), _links(search, page, request), hides_self)
@@ -140,13 +142,29 @@ def _links(search: SearchRequest, page: Page, request: FhirRequest) -> list[Give
     """self, first, previous and next, each with its parameters."""
     about = [pair for pair in request.parameters if pair[0] in _ABOUT_THE_ANSWER]
     applied = [pair for pair in search.applied if pair[0] not in _ABOUT_THE_ANSWER]
-    cursors = {"self": search.cursor or "", "first": "", "previous": page.previous, "next": page.next,
+    cursors: dict[str, str | None] = {"self": search.cursor or "", "first": "", "previous": page.previous, "next": page.next,
                "related": page.related}  # fmt: skip
+    left = applied
+    if search.most:
+        left = _counted_down(search, applied, len(page.matches))
+        if search.most <= len(page.matches):
+            cursors["next"] = None
+        if search.cursor:
+            # How many there were before is not known here: whoever goes back begins anew.
+            cursors["first"] = cursors["previous"] = None
     return [
-        (relation, [*applied, *([(CURSOR, cursor)] if cursor else []), *about])
+        (
+            relation,
+            [*(left if relation == "next" else applied), *([(CURSOR, cursor)] if cursor else []), *about],
+        )
         for relation, cursor in cursors.items()
         if cursor is not None
     ]
+
+
+def _counted_down(search: SearchRequest, applied: list[tuple[str, str]], shown: int) -> list[tuple[str, str]]:
+    """``applied`` for the next page: of ``_maxresults``, what is left."""
+    return [(name, str(search.most - shown) if name == "_maxresults" else value) for name, value in applied]
 
 
 def _hidden(hub: Hub, place: str, links: list[Given], hides_self: bool) -> list[Given]:

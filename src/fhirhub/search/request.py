@@ -66,6 +66,8 @@ class SearchRequest:
     summary: str = "false"
     """``true``, ``text``, ``data``, ``count`` or ``false``."""
     elements: tuple[str, ...] = ()
+    most: int = 0
+    """Matches that are wanted in all, this page and those after it; 0 for all there are."""
     cursor: str | None = None
     applied: tuple[tuple[str, str], ...] = ()
     notes: tuple[Issue, ...] = ()

@@ -38,6 +38,7 @@ class Results:
         self._definitions: Definitions = registry.definitions
         self.single: dict[str, Apply] = {
             "_count": self._count,
+            "_maxresults": self._most,
             "_sort": self._sort,
             "_total": self._total,
             "_summary": self._summary,
@@ -58,6 +59,14 @@ class Results:
         if count == 0:
             return {"count": 0, "summary": "count"}
         return {"count": count}
+
+    def _most(self, type: str, name: str, value: str) -> Fields:
+        """R5's, served because callers ask for it: https://hl7.org/fhir/R5/search.html#_maxresults."""
+        if not _COUNT.fullmatch(value) or int(value) == 0:
+            raise refuse(
+                f"{type}?_maxresults", f"_maxresults is a whole number from 1 on, not {shortened(value)!r}"
+            )
+        return {"most": int(value)}
 
     def _total(self, type: str, name: str, value: str) -> Fields:
         return {"total": _one_of(type, name, value, ("none", "estimate", "accurate"))}
