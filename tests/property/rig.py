@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import fhirhub.store.search as searching_module
+import fhirhub.store.templates as templates_module
 from fhirhub.fhirpath.compile import follow
 from fhirhub.resource.json import dumps, parse
 from fhirhub.search.extract import Extractor
@@ -238,6 +239,8 @@ def any_plan(rng: Random, used: list[Plan], possible: Callable[..., list[Plan]] 
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(searching_module, "choose", chosen)
+        # What is kept for an outline would go by the first plan that it was given.
+        patched.setattr(templates_module, "CAPACITY", 0)
         if possible is plans:
             # So few resources would hardly ever be worth a walk through the codes they are sorted by.
             patched.setattr(searching_module, "FEW", 0.0)

@@ -25,7 +25,7 @@ from fhirhub.search.predicate import (
 )
 from fhirhub.search.request import SCORE, SearchRequest
 from fhirhub.search.rows import VALUE_BITS
-from fhirhub.store.binding import bound
+from fhirhub.store.asked import Asked
 from fhirhub.store.canonicals import (
     CITING,
     MOST,
@@ -47,13 +47,14 @@ from fhirhub.store.includes import BY_RID, FOUND, Head, Test, Within, include
 from fhirhub.store.plan import Plan, choose, fits, parts_of
 from fhirhub.store.predicates import Candidate, Compiler
 from fhirhub.store.ranges import Condition, fold, together
-from fhirhub.store.ranked import RankedWalk, Ranking, Ranks, can_rank, stands_once
+from fhirhub.store.ranked import RankedWalk, Ranks, can_rank, stands_once
 from fhirhub.store.reads import COLUMNS, stored
 from fhirhub.store.records import METHODS, Page, Stored
 from fhirhub.store.resolve import Fetch, Name, Resolver
 from fhirhub.store.statement import document_values, table
 from fhirhub.store.statistics import Statistics
 from fhirhub.store.survey import FOLDED, SETTLED, kinds
+from fhirhub.store.templates import Template, Templates, fill, slotted
 from fhirhub.store.texts import looked_up
 from fhirhub.store.walks import Position, Walker
 
@@ -63,45 +64,8 @@ COUNTED = 1_000_000.0
 """Index entries, by the estimate, up to which ``_total=accurate`` is: about a second. Beyond, it is an estimate, too."""
 FEW = 1000.0
 """Entries that are gathered and sorted without looking for another way."""
-
-
-@dataclass(slots=True)
-class Asked:
-    """A request as the store sees it: conditions folded, references resolved to keys."""
-
-    request: SearchRequest
-    where: Condition
-    parts: tuple[Condition, ...]
-    keys: dict[Condition, tuple[int, ...]]
-    ranks: Ranking = ()
-    """The codes that a ranked plan goes by."""
-    remembered: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    """Codes whose codings come from memory: to be confirmed by the statement that goes by them."""
-    _purpose: str = field(default="", init=False)
-
-    @property
-    def purpose(self) -> str:
-        """What a cursor of this request is bound to; made only where there is one."""
-        if not self._purpose:
-            request = self.request
-            types = request.type or " ".join(request.types)
-            self._purpose = f"search {types} {bound(request)} {request.holder}"
-        return self._purpose
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing can match, whatever is stored."""
-        return any(map(self._finds_nothing, self.parts))
-
-    def _finds_nothing(self, part: Condition) -> bool:
-        match part:
-            case Refers():
-                return not self.keys[part]
-            case Keys(keys, codes):
-                return not keys and not codes
-            case Or(parts):
-                return not parts
-        return False
+Statement = tuple[str, list[Any], int]
+"""SQL, its arguments, and the number of its order columns."""
 
 
 @dataclass(slots=True)
@@ -116,6 +80,10 @@ class Searcher:
     ranks: Ranks
     guard: Guard = UNGUARDED
     codings: Codings = field(default_factory=Codings)
+    templates: Templates = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.templates = Templates(self.statistics)
 
     async def search(self, request: SearchRequest, fetch: Fetch, *, keep: bool = True) -> Page:
         """One page of ``request``. Raises BadRequest for a cursor that is not one of ours.
@@ -141,12 +109,13 @@ class Searcher:
         exact = how != "none" and page.total is None
         if counting:
             return page if not exact or await self._count(asked, page, fetch) else None
-        plan, position, after = await self.place(asked, fetch)
+        position: Position | None = None
+        after: int | None = None
         if request.cursor is None:
-            cost = self.cost(asked, plan)
-            cost.check(self.guard, request.type or "_type")
-            page.cost = cost.entries
-        sql, values, width = self.statement(asked, plan, position, count=exact)
+            plan, page.cost, (sql, values, width) = await self._first(asked, exact, fetch)
+        else:
+            plan, position, after = await self.place(asked, fetch)
+            sql, values, width = self.statement(asked, plan, position, count=exact)
         rows = list(await fetch(sql, *values))
         if not await self._confirmed(asked, rows, fetch):
             return None
@@ -369,9 +338,31 @@ class Searcher:
         walked = Plan("ranked", -1, sort.descending)
         return walked if asked.ranks and self.cost(asked, walked).entries < gathered else plan
 
+    async def _first(self, asked: Asked, count: bool, fetch: Fetch) -> tuple[Plan, float, Statement]:
+        """The plan of a first page, the entries it is expected to look at, and its statement.
+
+        Raises BadRequest for what is too costly.
+        """
+        found = self.templates.outline(asked, count)
+        if found is not None:
+            outline, keys = found
+            stamp = (self.definitions, self.guard, self.statistics.types, self.statistics.total)
+            template = self.templates.get(outline, stamp)
+            if template is not None:
+                return template.plan, template.entries, (template.sql, template.values(keys), template.width)
+        plan, _, _ = await self.place(asked, fetch)
+        cost = self.cost(asked, plan)
+        cost.check(self.guard, asked.request.type or "_type")
+        if found is None or plan.kind == "ranked":
+            return plan, cost.entries, self.statement(asked, plan, None, count=count)
+        sql, slots, width = self.statement(slotted(asked, keys), plan, None, count=count)
+        template = Template(plan, cost.entries, sql, width, tuple(map(fill, slots)))
+        self.templates.keep(outline, template)
+        return plan, cost.entries, (sql, template.values(keys), width)
+
     def statement(
         self, asked: Asked, plan: Plan, position: Position | None, *, count: bool = False
-    ) -> tuple[str, list[Any], int]:
+    ) -> Statement:
         """The statement of a page: its text, its arguments and the number of its order columns.
 
         With ``count``, each row tells the ``total`` number of matches besides.
