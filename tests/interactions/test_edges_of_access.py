@@ -12,6 +12,9 @@ from support.access import observation, patient
 from support.door import V3, Door, Token
 from support.smart import bearer
 
+PSYCHOTHERAPY = {
+    "security": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "PSYTHPN"}]
+}
 VERY = {"security": [{"system": V3, "code": "V"}]}
 ENCOUNTER: dict[str, Any] = {
     "resourceType": "Encounter",
@@ -175,3 +178,25 @@ async def test_no_host_header_keeps_a_patient_out_of_the_trail(door: Door, token
     answer = await _send(doc, "GET", "/Observation/absolute", host="evil.example", **{"x-request-id": "host"})
     assert answer.status_code == 200
     assert await _told(doc, "host") == [("dora", 200, ["ana"])]
+
+
+async def test_the_context_of_an_attachment_opens_no_label_of_its_own(door: Door, token: Token) -> None:
+    binary = {
+        "resourceType": "Binary", "contentType": "text/plain", "data": "eHg=", "securityContext": patient("ana")
+    }  # fmt: skip
+    assert (await door.put({**binary, "id": "open"})).status_code == 201
+    assert (await door.put({**binary, "id": "closed", "meta": VERY})).status_code == 201
+    assert (await door.put({**binary, "id": "sleep", "meta": PSYCHOTHERAPY})).status_code == 201
+    doc = await token(fhir_user="Practitioner/doc")
+    ana = await token("patient/*.cruds", role="patient", patient="ana", fhir_user="Patient/ana")
+    seen = [
+        [(await who.call("GET", f"/Binary/{id}{path}")).status_code for id in ("open", "closed", "sleep")]
+        for who in (doc, ana)
+        for path in ("", "/_history/1")
+    ]
+    assert seen == [[200, 404, 404], [200, 404, 404], [200, 200, 404], [404, 404, 404]]
+    only = await token(
+        fhir_user="Practitioner/doc", policy={"rules": [{"types": ["Binary"], "may": "r", "where": "_id=other"},
+                                                        {"types": ["Patient"], "may": "rs"}]}
+    )  # fmt: skip
+    assert (await only.call("GET", "/Binary/open")).status_code == 404

@@ -13,13 +13,14 @@ from dataclasses import replace
 from typing import Any
 
 from fhirhub.auth.access import Access
+from fhirhub.auth.compartment import BY_CONTEXT
 from fhirhub.errors import Forbidden, Issue
 from fhirhub.exchange import Origin
 from fhirhub.resource import json
 from fhirhub.search.extract import Extractor
 from fhirhub.search.match import Subject
 from fhirhub.search.narrowing import narrowed, pids_of
-from fhirhub.search.predicate import Keys, Not, Predicate
+from fhirhub.search.predicate import Keys, Not, Predicate, rewritten
 from fhirhub.search.request import SearchRequest
 from fhirhub.search.sight import ALL, NAME, Sight
 from fhirhub.store.audit.search import Rows, Wanted
@@ -330,12 +331,19 @@ class View:
 
     async def _is_shown_by_context(self, stored: Stored) -> bool:
         """Whether ``stored`` says itself which resource's rules hold for it, and that one may be read
-        (https://hl7.org/fhir/R4/binary-definitions.html#Binary.securityContext)."""
+        (https://hl7.org/fhir/R4/binary-definitions.html#Binary.securityContext).
+
+        That stands for belonging to a patient, and for nothing else: labels, consents and criteria hold all the same.
+        """
         # The one type that has such an element; it is in no compartment and has no index.
         if stored.type != "Binary" or not self.sight.allows("r", stored.type):
             return False
         name = context_of(stored)
         if name is None or not self.sight.allows("r", name[0]):
+            return False
+        within = self.sight.of("r", stored.type)
+        otherwise = rewritten(within, lambda leaf: ALL if leaf == BY_CONTEXT else leaf)
+        if otherwise == within or not await self._find(otherwise, stored.type, [stored.id]):
             return False
         return bool(await self._find(self.sight.of("r", name[0]), name[0], [name[1]]))
 
