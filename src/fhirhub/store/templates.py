@@ -1,25 +1,27 @@
 """Statements of first pages, kept by the outline of their searches: only the arguments differ from one to the next.
 
-Most searches ask for token rows alone (a patient's, those of a code), and their statement depends on nothing but how
-many keys each condition has and how many rows are expected under them. Everything else is compiled anew each time.
+Most searches ask for token rows alone (a patient's, those of a code), behind chains or not, and their statement depends
+on nothing but how many keys each condition has and how many rows are expected under them. Searches for ordered values
+and words are compiled anew each time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from fhirhub.search.predicate import And, Keys, Predicate, Refers
+from fhirhub.search.predicate import And, Chain, Has, Keys, Not, OfType, Or, Present, Refers
 from fhirhub.search.request import SCORE
 from fhirhub.store.asked import Asked
 from fhirhub.store.plan import Plan
-from fhirhub.store.ranges import Condition
 from fhirhub.store.statistics import Statistics
 
 CAPACITY = 1000
 """Statements that are kept; all go when there are more."""
+LONG = 10_000
+"""Characters of a statement that is not: its like comes seldom."""
 Outline = tuple[Any, ...]
 
 
@@ -65,16 +67,31 @@ def fill(value: Any) -> tuple[str, Any]:
 def slotted(asked: Asked, keys: Sequence[int]) -> Asked:
     """``asked`` with all its ``keys`` as slots."""
     slots = iter([_slot(key, place) for place, key in enumerate(keys)])
-    parts: tuple[Predicate, ...] = tuple(
-        Keys(tuple(islice(slots, len(_own(part, asked))))) for part in asked.parts
-    )
+    parts = tuple(_slotted(part, asked, slots) for part in asked.parts)
     where = parts[0] if len(parts) == 1 else And(parts)
     return Asked(asked.request, where, parts, {}, remembered=dict.fromkeys(slots, ()))
 
 
-def _own(part: Condition, asked: Asked) -> tuple[int, ...]:
+def _slotted(where: Any, asked: Asked, slots: Iterator[Slot]) -> Any:
+    match where:
+        case Keys() | Refers():
+            return Keys(tuple(islice(slots, len(_own(where, asked)))))
+        case And(parts):
+            return And(tuple(_slotted(part, asked, slots) for part in parts))
+        case Or(parts):
+            return Or(tuple(_slotted(part, asked, slots) for part in parts))
+        case Not(part):
+            return Not(_slotted(part, asked, slots))
+        case Chain(pid, type_, part):
+            return Chain(pid, type_, _slotted(part, asked, slots))
+        case Has(type_, pid, part):
+            return Has(type_, pid, _slotted(part, asked, slots))
+    return where
+
+
+def _own(leaf: Keys | Refers, asked: Asked) -> tuple[int, ...]:
     """The keys of a condition on token rows."""
-    return part.keys if isinstance(part, Keys) else asked.keys[part]
+    return leaf.keys if isinstance(leaf, Keys) else asked.keys[leaf]
 
 
 @dataclass(slots=True)
@@ -93,19 +110,36 @@ class Templates:
         request = asked.request
         if not CAPACITY or request.cursor is not None or not request.type:
             return None
-        rows, found, expected = self.statistics.key, list[int](), []
-        for part in asked.parts:
-            if not isinstance(part, Keys | Refers):
-                return None
-            own = _own(part, asked)
-            expected.append((len(own), sum(map(rows, own))))
-            found += own
+        found: list[int] = []
+        shapes = tuple([self._shape(part, asked, found) for part in asked.parts])
+        if None in shapes:
+            return None
         if any(sort.code == SCORE for sort in request.sort):
             return None
         found += asked.remembered
         forward = any(not each.reverse for each in request.includes)
         known = len(asked.remembered)
-        return (request.type, request.sort, request.count, forward, count, known, tuple(expected)), found
+        return (request.type, request.sort, request.count, forward, count, known, shapes), found
+
+    def _shape(self, where: Any, asked: Asked, found: list[int]) -> Outline | None:
+        """What the SQL and the cost of ``where`` depend on, except for its keys, which go to ``found``."""
+        match where:
+            case Keys() | Refers():
+                own = _own(where, asked)
+                found += own
+                return len(own), sum(map(self.statistics.key, own))
+            case And(parts) | Or(parts):
+                inner = tuple([self._shape(part, asked, found) for part in parts])
+                return None if None in inner else (type(where), inner)
+            case Not(part):
+                below = self._shape(part, asked, found)
+                return None if below is None else (Not, below)
+            case Chain(pid, type_, part) | Has(type_, pid, part):
+                below = self._shape(part, asked, found)
+                return None if below is None else (type(where), pid, type_, below)
+            case Present() | OfType():
+                return type(where), where
+        return None
 
     def get(self, outline: Outline, stamp: tuple[Any, ...]) -> Template | None:
         """The statement kept for ``outline``; none that was made under another ``stamp``."""
@@ -114,8 +148,13 @@ class Templates:
             self._stamp = stamp
         return self._kept.get(outline)
 
+    def __len__(self) -> int:
+        return len(self._kept)
+
     def keep(self, outline: Outline, template: Template) -> None:
         """Keep a statement."""
+        if len(template.sql) > LONG:
+            return
         if len(self._kept) >= CAPACITY:
             self._kept.clear()
         self._kept[outline] = template
