@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import httpx
 import pytest
+
+from fhirhub.errors import TooManyRequests
+from fhirhub.store.background import EACH
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ASYNC = {"prefer": "respond-async"}
@@ -73,3 +77,24 @@ async def test_reindex_tells_how_far_it_is(client: httpx.AsyncClient) -> None:
     assert "1 resources" in done["entry"][0]["resource"]["issue"][0]["details"]["text"]
     assert (await client.post("$reindex?_type=Pet")).status_code == 400
     assert (await client.post("$reindex?x=1")).status_code == 400
+
+
+async def test_one_caller_does_not_take_all_places(client: httpx.AsyncClient, app: Any) -> None:
+    background = app.hub.background
+    gate = asyncio.Event()
+
+    async def work() -> bytes:
+        await gate.wait()
+        return b"{}"
+
+    for _ in range(EACH):
+        await background.begin("one", work)
+    with pytest.raises(TooManyRequests, match="waiting"):
+        await background.begin("one", work)
+    await background.begin("another", work)
+    gate.set()
+    for _ in range(200):
+        if not background._running:
+            break
+        await asyncio.sleep(0.02)
+    await background.begin("one", work)

@@ -223,7 +223,7 @@ async def test_another_expression_is_indexed_anew(client: httpx.AsyncClient, set
     assert (await verify(settings.database_url or "", load())).disagreements == []
 
 
-def test_the_trigger_knows_the_type() -> None:
+async def test_the_trigger_knows_the_type() -> None:
     assert (
         f"new.rt = {load().type_number['SearchParameter']})"
         in (folder("migrations") / "parameters.sql").read_text()

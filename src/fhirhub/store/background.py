@@ -18,6 +18,8 @@ ALIVE = 2.0
 SWEPT = 60.0
 MOST = 16
 """Jobs of one process that wait or run; further ones are refused."""
+EACH = 4
+"""… of which one caller may have."""
 TOGETHER = 2
 log = logging.getLogger("fhirhub.jobs")
 
@@ -29,6 +31,8 @@ class Background:
         self.jobs = jobs
         self._gate = asyncio.Semaphore(TOGETHER)
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._holders: dict[str, str] = {}
+        """Whose each of them is."""
         self._pulse: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -48,7 +52,11 @@ class Background:
         if len(self._running) >= MOST:
             text = f"{MOST} searches are waiting here already; ask again when they are done."
             raise TooManyRequests(Issue("throttled", text), headers={"Retry-After": "10"})
+        if list(self._holders.values()).count(holder) >= EACH:
+            text = f"You have {EACH} searches waiting here already; ask again when one is done."
+            raise TooManyRequests(Issue("throttled", text), headers={"Retry-After": "10"})
         id = await self.jobs.add(SEARCH, {}, holder=holder, mine=True)
+        self._holders[id] = holder
         self._running[id] = asyncio.create_task(self._do(id, work))
         return id
 
@@ -77,6 +85,7 @@ class Background:
                 await self.jobs.finish(id, FAILED, problem="The server failed at it; its log says why.")
         finally:
             self._running.pop(id, None)
+            self._holders.pop(id, None)
 
     async def _live(self) -> None:
         swept = 0.0
