@@ -81,6 +81,10 @@ FAMILIES: dict[str, tuple[str, list[list[tuple[str, str]]]]] = {
         "Observation",
         [[("code", c), ("patient", p), ("_total", "accurate")] for c in CODES for p in PATIENT],
     ),
+    "now and then a total": (
+        "Observation",
+        [[("code", c), *more] for c in CODES for more in ([], [("_total", "accurate")])],
+    ),
     "many": ("Observation", [[("patient", ",".join(PATIENT[:n])), ("_count", "50")] for n in (1, 2, 3, 4)]),
     "all": ("Observation", [[("_count", str(n))] for n in (5, 5, 9)]),
     "include": ("Observation", [[("patient", p), ("_include", "Observation:encounter")] for p in PATIENT]),
