@@ -89,7 +89,9 @@ async def test_what_is_rare_is_found_without_looking_at_the_rest(rig: Rig, text:
 
 async def test_the_lookup_uses_the_trigrams(rig: Rig) -> None:
     plan = await explained(rig, LOOK, [1, "%denscheid%", 100])
-    assert any(node.get("Index Name") == "string_general_trigram" for node in nodes(plan)), "\n".join(outline(plan))
+    assert any(node.get("Index Name") == "string_general_trigram" for node in nodes(plan)), "\n".join(
+        outline(plan)
+    )
 
 
 async def test_without_the_extension_everything_else_works(fresh_dsn: str) -> None:
