@@ -1,8 +1,8 @@
 """Statements of first pages, kept by the outline of their searches: only the arguments differ from one to the next.
 
-Most searches ask for token rows alone (a patient's, those of a code), behind chains or not, and their statement depends
-on nothing but how many keys each condition has and how many rows are expected under them. Searches for ordered values
-and words are compiled anew each time.
+Most searches ask for token rows and names (a patient's, those of a code), behind chains or not, and their statement
+depends on nothing but how many keys each condition has and how many rows are expected under them. Searches for dates,
+numbers and words are compiled anew each time.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from fhirhub.search.predicate import And, Chain, Has, Keys, Not, OfType, Or, Present, Refers
+from fhirhub.search.predicate import And, Chain, Has, Keys, Not, OfType, Or, Present, Refers, Text
 from fhirhub.search.request import SCORE
+from fhirhub.search.rows import STRING_LENGTH
 from fhirhub.store.asked import Asked
 from fhirhub.store.plan import Plan
 from fhirhub.store.statistics import Statistics
@@ -22,6 +23,14 @@ CAPACITY = 1000
 """Statements that are kept; all go when there are more."""
 LONG = 10_000
 """Characters of a statement that is not: its like comes seldom."""
+PLACES = 6000
+"""Keys and texts of a search whose statement is kept; there are 6,400 private characters."""
+SHORT = 6
+"""Characters of a text from which on its length does not change what is expected of it
+(:meth:`fhirhub.store.statistics.Statistics.rows`)."""
+_FIRST = 0xE000
+LAST = "\U0010ffff"
+"""What ends the range of all texts with one beginning (:meth:`fhirhub.store.predicates.Compiler.text`)."""
 Outline = tuple[Any, ...]
 
 
@@ -29,12 +38,6 @@ class Slot(int):
     """A key that knows its place among those of its search."""
 
     place: int
-
-
-def _slot(key: int, place: int) -> Slot:
-    made = Slot(key)
-    made.place = place
-    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,35 +50,53 @@ class Template:
     width: int
     fills: tuple[tuple[str, Any], ...]
 
-    def values(self, keys: Sequence[int]) -> list[Any]:
-        """The arguments for a search with these ``keys``."""
-        return [
-            keys[fill] if kind == "key" else [keys[place] for place in fill] if kind == "keys" else fill
-            for kind, fill in self.fills
-        ]
+    def values(self, own: Sequence[Any]) -> list[Any]:
+        """The arguments for a search with its ``own`` keys and texts."""
+        return [_filled(kind, fill, own) for kind, fill in self.fills]
+
+
+def _filled(kind: str, fill: Any, own: Sequence[Any]) -> Any:
+    if kind == "one":
+        return own[fill]
+    if kind == "many":
+        return [own[place] for place in fill]
+    return own[fill] + LAST if kind == "end" else fill
 
 
 def fill(value: Any) -> tuple[str, Any]:
-    """How an argument that was made of slots is made of keys."""
+    """How an argument that was made of slots is made of keys and texts."""
     if isinstance(value, Slot):
-        return "key", value.place
+        return "one", value.place
     if isinstance(value, list) and value and all(isinstance(each, Slot) for each in value):
-        return "keys", tuple(each.place for each in value)
+        return "many", tuple(each.place for each in value)
+    if isinstance(value, str) and value and _FIRST <= ord(value[0]) < _FIRST + PLACES:
+        return "end" if value.endswith(LAST) else "one", ord(value[0]) - _FIRST
     return "fixed", value
 
 
-def slotted(asked: Asked, keys: Sequence[int]) -> Asked:
-    """``asked`` with all its ``keys`` as slots."""
-    slots = iter([_slot(key, place) for place, key in enumerate(keys)])
+def slotted(asked: Asked, own: Sequence[Any]) -> Asked:
+    """``asked`` with all of its ``own`` as slots."""
+    slots = iter([_slot(each, place) for place, each in enumerate(own)])
     parts = tuple(_slotted(part, asked, slots) for part in asked.parts)
     where = parts[0] if len(parts) == 1 else And(parts)
     return Asked(asked.request, where, parts, {}, remembered=dict.fromkeys(slots, ()))
 
 
-def _slotted(where: Any, asked: Asked, slots: Iterator[Slot]) -> Any:
+def _slot(value: int | str, place: int) -> Any:
+    """A key that knows its place, or a text of private characters that stand for it: as long as it matters."""
+    if isinstance(value, str):
+        return chr(_FIRST + place) * min(len(value), SHORT)
+    made = Slot(value)
+    made.place = place
+    return made
+
+
+def _slotted(where: Any, asked: Asked, slots: Iterator[Any]) -> Any:
     match where:
         case Keys() | Refers():
             return Keys(tuple(islice(slots, len(_own(where, asked)))))
+        case Text(_, match):
+            return Text(next(slots), match, next(slots))
         case And(parts):
             return And(tuple(_slotted(part, asked, slots) for part in parts))
         case Or(parts):
@@ -102,15 +123,15 @@ class Templates:
     _kept: dict[Outline, Template] = field(default_factory=dict)
     _stamp: tuple[Any, ...] = ()
 
-    def outline(self, asked: Asked, count: bool) -> tuple[Outline, list[int]] | None:
-        """What the statement depends on, and the keys it is to be filled with; None for what is compiled each time.
+    def outline(self, asked: Asked, count: bool) -> tuple[Outline, list[Any]] | None:
+        """What the statement depends on, and what it is to be filled with; None for what is compiled each time.
 
         ``count``: the rows are to tell the total besides.
         """
         request = asked.request
         if not CAPACITY or request.cursor is not None or not request.type:
             return None
-        found: list[int] = []
+        found: list[Any] = []
         shapes = tuple([self._shape(part, asked, found) for part in asked.parts])
         if None in shapes:
             return None
@@ -121,13 +142,16 @@ class Templates:
         known = len(asked.remembered)
         return (request.type, request.sort, request.count, forward, count, known, shapes), found
 
-    def _shape(self, where: Any, asked: Asked, found: list[int]) -> Outline | None:
-        """What the SQL and the cost of ``where`` depend on, except for its keys, which go to ``found``."""
+    def _shape(self, where: Any, asked: Asked, found: list[Any]) -> Outline | None:
+        """What the SQL and the cost of ``where`` depend on, except for its keys and texts, which go to ``found``."""
         match where:
             case Keys() | Refers():
                 own = _own(where, asked)
                 found += own
                 return len(own), sum(map(self.statistics.key, own))
+            case Text(key, match, text) if type(where) is Text and text and len(found) < PLACES - 2:
+                found += key, text[:STRING_LENGTH]
+                return match, min(len(text), SHORT)
             case And(parts) | Or(parts):
                 inner = tuple([self._shape(part, asked, found) for part in parts])
                 return None if None in inner else (type(where), inner)
