@@ -17,7 +17,7 @@ from bench.lab import Lab
 from bench.load import Tally, User, drive, expect, send
 from bench.scenarios import Figures, Scale
 
-_NOT_COPIED = ("store", "alembic_version", "history")
+_NOT_COPIED = ("store", "alembic_version", "history", "access_stamp")
 """Not part of what a load of new resources writes."""
 _TWICE = 8
 """Workers of the headline figure."""

@@ -82,7 +82,11 @@ GRANTS: dict[str, Callable[[str], Grant]] = {
         client_policy={
             "rules": [
                 {"types": ["Patient"], "may": "cruds", "where": f"_id={id}"},
-                {"types": ["Observation", "DiagnosticReport"], "may": "cruds", "where": f"subject=Patient/{id}"},
+                {
+                    "types": ["Observation", "DiagnosticReport"],
+                    "may": "cruds",
+                    "where": f"subject=Patient/{id}",
+                },
                 {"types": ["Condition", "Encounter"], "may": "rs", "where": f"patient=Patient/{id}"},
             ]
         },

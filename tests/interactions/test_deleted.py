@@ -17,7 +17,9 @@ from support.smart import bearer, issue
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def guarded(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
+async def guarded(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[httpx.AsyncClient]:
     home = tmp_path_factory.mktemp("keys")
     app = create_app(replace(settings, no_auth=False, data_dir=home))
     async with running(app):

@@ -65,7 +65,7 @@ class Gate:
 
     async def enter(self, token: str) -> Grant:
         """What the gate understood of a token."""
-        access = await self.bearer.access({b"authorization": f"Bearer {token}".encode()}, "192.0.2.7")
+        await self.bearer.access({b"authorization": f"Bearer {token}".encode()}, "192.0.2.7")
         return self.authority.asked[-1]
 
     async def opens(self, token: str) -> bool:

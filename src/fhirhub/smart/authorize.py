@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fhirhub.smart import asked
+from fhirhub.smart.address import fhir_base
 from fhirhub.smart.context import Smart
 from fhirhub.smart.redirects import registered, with_parameters
 from fhirhub.smart.storage import authorizations
 from fhirhub.smart.storage.authorizations import CodeRow, Context, RequestRow, new_handle
 from fhirhub.smart.storage.clients import Client
 from fhirhub.smart.storage.sessions import Session
-from fhirhub.smart.web import FormError, fhir_base, single
+from fhirhub.smart.web import FormError, single
 
 MAX_STATE = 2048
 MAX_SCOPE = 8192

@@ -17,8 +17,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fhirhub.settings import Settings
+from fhirhub.smart.address import fhir_base
 from fhirhub.smart.context import Smart
-from fhirhub.smart.web import ANYONE, fhir_base, origin_of, publish
+from fhirhub.smart.web import ANYONE, origin_of, publish
 
 _PROFILE = "http://hl7.org/fhir/smart-app-launch/StructureDefinition/"
 _EXTENSION = "http://hl7.org/fhir/StructureDefinition/"

@@ -13,12 +13,13 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.requests import Request
 
+from fhirhub.smart.address import fhir_base
 from fhirhub.smart.client_auth import proven
 from fhirhub.smart.context import Smart
 from fhirhub.smart.oauth import OAuthError, endpoint, invalid_request
 from fhirhub.smart.storage import tokens
 from fhirhub.smart.storage.authorizations import digest
-from fhirhub.smart.web import fhir_base, origin_of
+from fhirhub.smart.web import origin_of
 
 PATH = "/auth/introspect"
 LONGEST = 16_384

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from fhirhub.errors import BadRequest, Issue, NotFound
+from fhirhub.smart.address import fhir_base
 from fhirhub.smart.context import Smart
 from fhirhub.smart.demo import launch_url
 from fhirhub.smart.redirects import with_parameters
 from fhirhub.smart.storage.accounts import Account
 from fhirhub.smart.storage.authorizations import Context, add_launch
-from fhirhub.smart.web import fhir_base
 
 _ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]{1,63}/[A-Za-z0-9.-]{1,64}")

@@ -17,13 +17,13 @@ from fhirhub.auth.grant import Grant
 from fhirhub.auth.scope import Scope, ScopeError, known
 from fhirhub.settings import SettingsError
 from fhirhub.smart import jose
+from fhirhub.smart.address import fhir_base
 from fhirhub.smart.bearer import refused
 from fhirhub.smart.context import Smart
 from fhirhub.smart.egress import Egress, Refused
 from fhirhub.smart.jwks import KeySets
 from fhirhub.smart.storage import tokens
 from fhirhub.smart.storage.accounts import normalised
-from fhirhub.smart.web import fhir_base
 from fhirhub.store.engine import Lane
 
 ALGORITHMS = ("RS256", "RS384", "ES256", "ES384")

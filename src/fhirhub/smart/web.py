@@ -55,11 +55,6 @@ def origin_of(request: Request, settings: Settings) -> str:
     return f"{request.url.scheme}://{host}"
 
 
-def fhir_base(origin: str) -> str:
-    """The FHIR base of the server at ``origin``: what apps send as ``aud``."""
-    return f"{origin}/fhir"
-
-
 def json_answer(
     body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:

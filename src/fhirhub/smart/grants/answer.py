@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fhirhub.smart.address import fhir_base
 from fhirhub.smart.context import Smart
 from fhirhub.smart.storage.grants import GrantRow, Token
-from fhirhub.smart.web import fhir_base
 
 SECOND = 1_000_000
 
