@@ -24,7 +24,7 @@ from fhirhub.store.parameters import CHANNEL, Fetch, everybody_knows, load
 INDEX, PURGE = "index", "purge"
 BATCH = 400
 """Resources looked at in one transaction."""
-REST = 0.25
+REST = 0.05
 """Pause after a batch, as a part of the time it took: searches get their turn."""
 PATIENCE = 0.1
 TELL = 1.0
@@ -80,8 +80,9 @@ class Filler:
         self._type = type
         facets = [facet for facet in extractor.facets(type).values() if facet.pid in pids]
         heads = {route.moves[0].name if route.moves else "" for facet in facets for route in facet.routes}
-        # What has none of these elements is not even fetched.
-        self.elements = None if heads & {"", "id", "meta"} else sorted(heads)
+        # The elements that are fetched; all, where components may stand on others.
+        whole = heads & {"", "id", "meta"} or any(facet.kind == "composite" for facet in facets)
+        self.elements = None if whole else sorted(heads)
 
     def found(self, row: Any, bases: tuple[str, ...]) -> filling.Found | None:
         """The rows of one resource; None when it has none."""

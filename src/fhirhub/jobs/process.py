@@ -32,7 +32,7 @@ from fhirhub.store.registering import CHANGED
 KINDS: dict[str, Doing] = {INDEX: index, PURGE: purge, REINDEX: reindex}
 ALONE = 7334
 """Advisory lock: one process works at a time."""
-NICENESS = 10
+NICENESS = 2
 DUE = f"""
 select exists (select from parameter_change)
     or exists (select from job where kind = any ($1::text[]) and (state = 'waiting' or (state = 'running' and heartbeat < {NOW} - {STALE}))) as due
