@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from jose import jwt
 
+from fhirhub.errors import Issue, Overloaded
 from fhirhub.smart.storage.authorizations import Context
 from support.smart import Signer
 from support.token_rig import ORIGIN, SCOPES, SECOND, TokenRig, basic, credentials, exchange, token_rig
@@ -333,3 +334,37 @@ async def test_what_happened_is_on_record_without_secrets(rig: TokenRig) -> None
     assert (bad[1].client, bad[2], bad[3]["error"]) == (rig.public.id, 4, "invalid_grant")
     told = json.dumps([event[3] for event in rig.events])
     assert body["access_token"] not in told and "wrong" not in told
+
+
+async def test_every_issuance_is_on_record_with_its_grant(rig: TokenRig) -> None:
+    rig.events.clear()
+    first = await rig.exchanged()
+    second = (await rig.token(refreshing(first["refresh_token"], rig))).json()
+    system = (await rig.token(rig.signed())).json()
+    told = [(name, who.user, who.client, outcome, more) for name, who, outcome, more in rig.events]
+    assert told == [
+        ("token", "doc", rig.public.id, 0, {"grant_type": "authorization_code", "scope": SCOPES}),
+        ("token", "doc", rig.public.id, 0, {"grant_type": "refresh_token", "scope": second["scope"]}),
+        ("token", "", rig.backend.id, 0, {"grant_type": "client_credentials", "scope": system["scope"]}),
+    ]
+    rows = await rig.smart.lane.fetch("select id from grant_ where client = any ($1::text[]) order by created desc",
+                                      [rig.public.id, rig.backend.id])  # fmt: skip
+    grants_ = [who.grant for _, who, _, _ in rig.events]
+    assert grants_[0] == grants_[1] != grants_[2] and set(grants_) <= {row["id"] for row in rows}
+    assert all(len(each) >= 20 for each in grants_)
+
+
+async def test_no_token_leaves_that_is_not_on_record(rig: TokenRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = await rig.exchanged()
+
+    async def full(*event: Any) -> None:
+        raise Overloaded(Issue("transient", "The trail cannot be written."))
+
+    monkeypatch.setattr(rig.smart, "audit", full)
+    for fields in (
+        refreshing(first["refresh_token"], rig),
+        rig.signed(),
+        exchange(await rig.code(), rig.public),
+    ):
+        answer = await rig.token(fields)
+        assert answer.status_code == 503 and "access_token" not in answer.text

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from fhirhub.exchange import Caller
-from fhirhub.smart.client_auth import Proof, authenticate, replayed
+from fhirhub.smart.client_auth import Proof, authenticate, replayed, wrong
 from fhirhub.smart.context import Smart
 from fhirhub.smart.grants import authorization_code, client_credentials, refresh_token
 from fhirhub.smart.grants.answer import Issued, answered
@@ -49,13 +49,21 @@ async def _token(smart: Smart, request: Request, fields: Mapping[str, str]) -> M
                 raise invalid_request("grant_type is missing.")
             raise OAuthError("unsupported_grant_type", f"grant_type is one of {', '.join(GRANT_TYPES)}.")
         proof = await authenticate(smart, request, fields, PATH)
-        body, who = await _granted(smart, request, fields, kind, proof)
+        try:
+            body, who = await _granted(smart, request, fields, kind, proof)
+        except grants.Outdated:
+            # What the client is now decides. Changed again in between is as good as unknown.
+            smart.remembered.forget(proof.client.id)
+            proof = await authenticate(smart, request, fields, PATH)
+            try:
+                body, who = await _granted(smart, request, fields, kind, proof)
+            except grants.Outdated:
+                raise wrong("The client is being changed.") from None
     except OAuthError as error:
         who = Caller(address=address(request), **_client(proof))
         await note(smart, request, "token", 4, who, {"grant_type": kind[:40], "error": error.error})
         raise
-    if kind != "refresh_token":
-        await note(smart, request, "token", 0, who, {"grant_type": kind, "scope": body["scope"]})
+    await note(smart, request, "token", 0, who, {"grant_type": kind, "scope": body["scope"]})
     return body
 
 
@@ -64,8 +72,8 @@ async def _granted(
 ) -> tuple[Mapping[str, Any], Caller]:
     client = proof.client
     if kind == "client_credentials":
-        body = await client_credentials.grant(smart, proof, fields)
-        return body, Caller(address=address(request), **_client(proof))
+        body, made = await client_credentials.grant(smart, proof, fields)
+        return body, Caller(grant=made, address=address(request), **_client(proof))
     if client.kind == "backend":
         raise OAuthError(
             "unauthorized_client", "A backend system has the grant type client_credentials only."

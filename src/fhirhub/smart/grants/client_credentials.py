@@ -17,8 +17,8 @@ from fhirhub.smart.oauth import OAuthError
 from fhirhub.smart.storage import grants
 
 
-async def grant(smart: Smart, proof: Proof, fields: Mapping[str, str]) -> dict[str, Any]:
-    """The body of the answer to a backend service. Raises OAuthError."""
+async def grant(smart: Smart, proof: Proof, fields: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """The body of the answer to a backend service, and the id of the grant. Raises OAuthError, Outdated."""
     client = proof.client
     if client.kind != "backend" or proof.jti is None:
         text = "client_credentials is for clients of the kind backend, which sign an assertion."
@@ -26,15 +26,18 @@ async def grant(smart: Smart, proof: Proof, fields: Mapping[str, str]) -> dict[s
     scopes = joined(_scopes(fields.get("scope", ""), client.scopes))
     now = smart.clock()
     expires = now + int(smart.settings.system_token_life * SECOND)
-    token = await grants.issue_system(smart.lane, client.id, scopes, proof.jti, proof.expires, now, expires)
+    token = await grants.issue_system(
+        smart.lane, client.id, client.version, scopes, proof.jti, proof.expires, now, expires
+    )
     if token is None:
         raise replayed()
-    return {
+    body = {
         "access_token": token.handle,
         "token_type": "Bearer",
         "expires_in": (expires - now) // SECOND,
         "scope": scopes,
     }
+    return body, token.grant
 
 
 def _scopes(asked: str, registered: str) -> tuple[Scope, ...]:

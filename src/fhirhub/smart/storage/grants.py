@@ -19,6 +19,10 @@ FORGET_AFTER = 86_400 * SECOND
 """How long tokens and grants that are over are kept: a late use is answered and logged as that of an old one."""
 
 
+class Outdated(LookupError):
+    """A client was changed, or cut off, since it was looked up."""
+
+
 @dataclass(frozen=True, slots=True)
 class GrantRow:
     """One row of ``grant_``."""
@@ -43,10 +47,11 @@ class GrantRow:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token that was issued: what the client gets to hold, and when it ends."""
+    """A token that was issued: what the client gets to hold, when it ends, and the grant it is of."""
 
     handle: str
     expires: int
+    grant: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +94,22 @@ _ADD_TOKEN = """
 insert into grant_token (handle, grant_, kind, scopes, created, expires) values ($1, $2, $3, $4, $5, $6)
 """
 # One statement, one commit: the assertion is spent, and what it brings exists, or neither. The insert into spent_jti
-# waits for a parallel one of the same assertion, and then makes no row.
+# waits for a parallel one of the same assertion, and then makes no row. Nothing happens for a client that is not any
+# more what it was when its signature was checked.
 _ADD_SYSTEM = """
-with spent as (
-    insert into spent_jti (client, jti, expires) values ($2, $4, $5) on conflict do nothing returning 1
+with known as (
+    select id from client where id = $2 and version = $9 and active
+), spent as (
+    insert into spent_jti (client, jti, expires) select id, $4, $5 from known on conflict do nothing returning 1
 ), made as (
     insert into grant_ (id, client, scopes, created, expires)
     select $1, $2, $3, $6, $7 from spent returning id
+), token as (
+    insert into grant_token (handle, grant_, kind, created, expires)
+    select $8, made.id, 'access', $6, $7 from made
+    returning grant_
 )
-insert into grant_token (handle, grant_, kind, created, expires)
-select $8, made.id, 'access', $6, $7 from made
-returning grant_
+select (select grant_ from token) as grant_, exists (select from known) as known
 """
 _SPEND_JTI = """
 insert into spent_jti (client, jti, expires) values ($1, $2, $3) on conflict do nothing returning 1 as done
@@ -183,18 +193,31 @@ async def issue(
     """A new token of a grant, ``kind`` access or refresh; ``scopes`` when it has fewer than the grant."""
     handle = new_handle()
     await fetch.fetch(_ADD_TOKEN, digest(handle), grant, kind, scopes, now, expires)
-    return Token(handle, expires)
+    return Token(handle, expires, grant)
 
 
 async def issue_system(
-    fetch: Fetcher, client: str, scopes: str, jti: bytes, jti_expires: int, now: int, expires: int
+    fetch: Fetcher,
+    client: str,
+    version: int,
+    scopes: str,
+    jti: bytes,
+    jti_expires: int,
+    now: int,
+    expires: int,
 ) -> Token | None:
-    """A grant of a backend service with its access token, for an assertion; None when that was used before."""
+    """A grant of a backend service with its access token, for an assertion; None when that was used before.
+
+    Raises Outdated when the client has not this ``version`` any more, or is not active; the assertion is still good.
+    """
     handle = new_handle()
     rows = await fetch.fetch(
-        _ADD_SYSTEM, new_handle(), client, scopes, jti, jti_expires, now, expires, digest(handle)
+        _ADD_SYSTEM, new_handle(), client, scopes, jti, jti_expires, now, expires, digest(handle), version
     )
-    return Token(handle, expires) if rows else None
+    row = rows[0]
+    if not row["known"]:
+        raise Outdated(client)
+    return Token(handle, expires, row["grant_"]) if row["grant_"] is not None else None
 
 
 async def spend_jti(fetch: Fetcher, client: str, jti: bytes, expires: int) -> bool:
