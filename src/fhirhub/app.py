@@ -10,6 +10,7 @@ from fhirhub import __version__
 from fhirhub.auth.access import OPEN
 from fhirhub.capability import Capability
 from fhirhub.capability import load as load_capability
+from fhirhub.definitions.tables import Definitions
 from fhirhub.definitions.tables import load as load_definitions
 from fhirhub.gatehouse import guarded
 from fhirhub.http.budget import Budget
@@ -36,6 +37,7 @@ from fhirhub.operations.reindex import reindex
 from fhirhub.packaged import folder
 from fhirhub.search.custom import Indexing
 from fhirhub.settings import Settings, SettingsError, as_environment
+from fhirhub.store.audit import anchors
 from fhirhub.store.background import Background
 from fhirhub.store.cost import Guard
 from fhirhub.store.jobs import Jobs
@@ -82,18 +84,8 @@ def create_app(settings: Settings) -> Dispatcher:
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
-        if settings.database_url is None:
-            raise SettingsError(
-                "The app needs a database: FHIRHUB_DATABASE_URL, or 'fhirhub serve', which runs one."
-            )
-        store = await Store.open(
-            settings.database_url,
-            definitions,
-            integrity=settings.referential_integrity,
-            connections=settings.pool_size,
-            guard=Guard(settings.search_cost, settings.search_timeout),
-            audit_key=load_keys(settings).derive("audit") if settings.is_audited else None,
-        )
+        audit_key = load_keys(settings).derive("audit") if settings.is_audited else None
+        store = await _open(settings, definitions, audit_key)
         try:
             dispatcher.store = store
             background = Background(Jobs(store.fetch))
@@ -107,7 +99,11 @@ def create_app(settings: Settings) -> Dispatcher:
             runner.start()
             background.start()
             try:
-                async with guarded(settings, dispatcher, shell, store):
+                path = settings.data_dir / anchors.FILE
+                async with (
+                    anchors.anchored(store.fetch, audit_key, path, settings.audit_anchors),
+                    guarded(settings, dispatcher, shell, store),
+                ):
                     yield
             finally:
                 await background.stop()
@@ -129,6 +125,22 @@ def create_app(settings: Settings) -> Dispatcher:
     if settings.budget:
         dispatcher.budget = Budget(settings.budget)
     return dispatcher
+
+
+async def _open(settings: Settings, definitions: Definitions, audit_key: bytes | None) -> Store:
+    """The store that ``settings`` name. Raises SettingsError when they name none."""
+    if settings.database_url is None:
+        raise SettingsError(
+            "The app needs a database: FHIRHUB_DATABASE_URL, or 'fhirhub serve', which runs one."
+        )
+    return await Store.open(
+        settings.database_url,
+        definitions,
+        integrity=settings.referential_integrity,
+        connections=settings.pool_size,
+        guard=Guard(settings.search_cost, settings.search_timeout),
+        audit_key=audit_key,
+    )
 
 
 def make_hub(settings: Settings, capability: Capability, store: Store) -> Hub:

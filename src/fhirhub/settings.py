@@ -147,6 +147,11 @@ class Settings:
         _one_of("auto", "on", "off"),
         "Record every interaction in the audit trail; auto: unless everything is open (FHIRHUB_NO_AUTH).",
     )
+    audit_anchors: float = _var(
+        900.0,
+        _seconds,
+        "Seconds between two anchors of the audit trail, kept in the data directory and in the log; 0 = none.",
+    )
     policies: Path | None = _var(
         None,
         Path,

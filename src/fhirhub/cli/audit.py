@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,17 +20,16 @@ from fhirhub.interactions.audit_criteria import asked
 from fhirhub.resource.meta import instant
 from fhirhub.settings import Settings
 from fhirhub.store import migrate
+from fhirhub.store.audit import anchors
 from fhirhub.store.audit.event import as_event, id_of
 from fhirhub.store.audit.search import Fetch, Row, Wanted, find
 from fhirhub.store.audit.told import app as program
 from fhirhub.store.audit.told import what, who
-from fhirhub.store.audit.verify import Verified, read_anchors, verify, write_anchors
+from fhirhub.store.audit.verify import Verified, verify
 from fhirhub.store.postgres import database
 
 app = typer.Typer(no_args_is_help=True)
 T = TypeVar("T")
-ANCHORS = "audit.anchors"
-"""File in the data directory, beside the master key."""
 PAGE = 1_000
 _SINCE = typer.Option(
     help="From this date or moment on: 2026-11-24 or 2026-11-24T09:00:00Z.", show_default=False
@@ -83,20 +83,21 @@ def _line(row: Row) -> str:
 @app.command(name="verify")
 def check(
     anchor: Annotated[
-        Path | None, typer.Option(help=f"Where the ends of the chains are kept (data directory, {ANCHORS}).")
+        Path | None,
+        typer.Option(help=f"Where the ends of the chains are kept (data directory, {anchors.FILE})."),
     ] = None,
     as_json: bool = JSON,
 ) -> None:
     """Was a row changed, removed or inserted? Exit code 1 when so, with what and where.
 
-    The ends of all chains are kept in a file, so that the next time rows missing at the very end are noticed, too.
-    Keep a copy of it where nobody with access to the database can reach it.
+    The server keeps the ends of all chains in a file now and then, so that rows missing at the very end are noticed,
+    too; so does this command. Keep a copy of it where nobody with access to the database can reach it.
     """
     chosen = settings().settings
-    path = anchor or chosen.data_dir / ANCHORS
+    path = anchor or chosen.data_dir / anchors.FILE
     key = keys.load(chosen).derive("audit")
     try:
-        known = read_anchors(path, key) if path.exists() else {}
+        known = anchors.read(path, key)
     except ValueError as error:
         answer({"rows": 0, "problems": [str(error)]}, str(error), as_json)
         raise typer.Exit(1) from None
@@ -105,9 +106,8 @@ def check(
         return await verify(connection, key, known)
 
     found = _run(work, chosen)
-    if not found.problems:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_anchors(path, key, found.ends)
+    if not found.problems and found.ends:
+        anchors.append(path, anchors.line(key, found.ends, time.time_ns() // 1000))
     lines = found.problems or ["Nothing was changed, removed or inserted."]
     looked = f"{found.rows:,} rows in {len(found.ends)} chains; anchored before: {'yes' if known else 'no'}."
     answer({"rows": found.rows, "chains": len(found.ends), "problems": found.problems},
@@ -143,7 +143,7 @@ def export(
         return count, checked
 
     count, checked = _run(work, chosen)
-    write_anchors(target / ANCHORS, key, checked.ends)
+    anchors.append(target / anchors.FILE, anchors.line(key, checked.ends, time.time_ns() // 1000))
     for problem in checked.problems:
         sys.stderr.write(f"fhirhub: warning: {problem}\n")
     answer({"events": count, "problems": checked.problems}, f"Wrote {count:,} events to {target}.", as_json)

@@ -1,7 +1,7 @@
 """Looks through the whole audit trail for rows that were changed, removed, inserted or moved.
 
 What chains alone cannot tell is that rows at the very end are gone, or a chain, or everything: for that the end of
-every chain is kept as *anchors* outside the database, and compared here (:func:`anchors`).
+every chain is kept as *anchors* outside the database (:mod:`fhirhub.store.audit.anchors`), and compared here.
 """
 
 from __future__ import annotations
@@ -10,22 +10,18 @@ import hmac
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 
-from fhirhub.store.audit.chain import GENESIS, HEADS, Head, mac_of
+from fhirhub.store.audit.anchors import Known
+from fhirhub.store.audit.chain import GENESIS, Head, mac_of
 
 BATCH = 2_000
 MAX_PROBLEMS = 1_000
 COLUMNS = """chain, seq, at, outcome, status, kind, interaction, type, id, agent, request,
     array_to_string(patients, ' ') as patients, detail::text as detail, mac"""
 _ROWS = f"select {COLUMNS} from audit order by chain, seq"
-_PURPOSE = b"fhirhub audit anchors"
-
-Anchors = Mapping[int, Head]
-"""Chain -> where it ended."""
 
 
 @dataclass(slots=True)
@@ -42,7 +38,7 @@ class Verified:
             self.problems.append(problem)
 
 
-async def verify(connection: asyncpg.Connection, key: bytes, known: Anchors | None = None) -> Verified:
+async def verify(connection: asyncpg.Connection, key: bytes, known: Known | None = None) -> Verified:
     """Check every row, on one snapshot, beside a running server; ``known`` are anchors from before.
 
     ``key`` is ``Keys.derive("audit")``.
@@ -58,7 +54,7 @@ async def verify(connection: asyncpg.Connection, key: bytes, known: Anchors | No
 class _Check:
     """Follows the chains one after the other, each in its order."""
 
-    def __init__(self, key: bytes, known: Anchors) -> None:
+    def __init__(self, key: bytes, known: Known) -> None:
         self._key = key
         self._known = known
         self._found = Verified()
@@ -66,7 +62,7 @@ class _Check:
         self._head: Head = (0, GENESIS)
         self._claimed: dict[int, tuple[int, str]] = {}
         """Chain -> how long it must at least be, and who says so."""
-        self._claim("the anchors", {chain: seq for chain, (seq, _) in known.items()})
+        self._claim("the anchors", {chain: max(rows) for chain, rows in known.items()})
 
     def _claim(self, who: str, lengths: Mapping[int, int]) -> None:
         for chain, seq in lengths.items():
@@ -87,8 +83,8 @@ class _Check:
             self._found.add(f"chain {chain}: {missing} missing.")
         elif not hmac.compare_digest(mac_of(self._key, before, chain, seq, at, entry), bytes(stored)):
             self._found.add(f"{place} was changed, or put in the place of another.")
-        known = self._known.get(chain)
-        if known is not None and known[0] == seq and known[1] != bytes(stored):
+        anchored = self._known.get(chain, {}).get(seq)
+        if anchored is not None and anchored != {bytes(stored).hex()}:
             self._found.add(f"{place} is not the one that was anchored.")
         if entry[2] == "checkpoint":
             self._claim(f"the checkpoint in {place}", _lengths(entry[-1]))
@@ -116,32 +112,3 @@ def _lengths(detail: str) -> dict[int, int]:
         return {int(chain): int(seq) for chain, (seq, _) in json.loads(detail)["heads"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
-
-
-async def ends(connection: asyncpg.Connection) -> dict[int, Head]:
-    """Where each chain ends, without looking at the rest."""
-    return {row["chain"]: (row["seq"], bytes(row["mac"])) for row in await connection.fetch(HEADS)}
-
-
-def write_anchors(path: Path, key: bytes, found: Anchors) -> None:
-    """Keep where the chains end, in a file that only who has the ``key`` can write."""
-    text = json.dumps({str(chain): [seq, mac.hex()] for chain, (seq, mac) in sorted(found.items())})
-    draft = path.with_name(f".{path.name}.new")
-    draft.write_text(json.dumps({"chains": json.loads(text), "mac": _sealed(key, text)}) + "\n", "utf-8")
-    draft.replace(path)
-
-
-def read_anchors(path: Path, key: bytes) -> dict[int, Head]:
-    """What :func:`write_anchors` kept. Raises ValueError for a file that was not made with ``key``."""
-    try:
-        held = json.loads(path.read_text("utf-8"))
-        text = json.dumps(held["chains"])
-        if not hmac.compare_digest(_sealed(key, text), held["mac"]):
-            raise ValueError
-        return {int(chain): (int(seq), bytes.fromhex(mac)) for chain, (seq, mac) in held["chains"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{path} holds no anchors made with this installation's master key.") from None
-
-
-def _sealed(key: bytes, text: str) -> str:
-    return hmac.digest(key, _PURPOSE + text.encode(), "sha256").hex()
