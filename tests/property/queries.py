@@ -8,8 +8,10 @@ from typing import Any
 
 from fhirhub.fhirpath.compile import follow
 from fhirhub.resource.json import dumps
-from fhirhub.search.filters import MODIFIERS
+from fhirhub.search.filters import modifiers
+from fhirhub.search.parameters import nickname
 from fhirhub.search.parameters.base import Facet
+from fhirhub.search.parameters.string import normalised
 from fhirhub.search.registry import Registry
 from searching import BASES
 
@@ -95,7 +97,7 @@ class Queries:
         facet = self.rng.choice(self._weighted(kind))
         modifier = ""
         if self.rng.random() < 0.25:
-            modifier = self.rng.choice([each for each in MODIFIERS[facet.kind] if each not in ELSEWHERE])
+            modifier = self.rng.choice([each for each in modifiers(facet) if each not in ELSEWHERE])
         if modifier == "missing":
             return f"{facet.code}:missing", self.rng.choice(("true", "false"))
         values = [self.value(facet, modifier) for _ in range(self.rng.choice((1, 1, 1, 2, 3)))]
@@ -220,6 +222,9 @@ class Queries:
         text = self.rng.choice(texts) if texts else "x"
         if modifier == "exact":
             return escaped(text if self.rng.random() < 0.8 else text.lower())
+        if modifier == nickname.MODIFIER:
+            words = normalised(text).split()[: self.rng.choice((1, 1, 2))]
+            return escaped(" ".join(self.rng.choice(nickname.related(word)) for word in words)) or "x"
         start = self.rng.randrange(len(text)) if modifier == "contains" else 0
         piece = text[start : start + self.rng.choice((1, 2, 4, 300))]
         return escaped(self.rng.choice((str.upper, str.lower, str))(piece)).strip()

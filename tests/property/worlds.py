@@ -29,6 +29,8 @@ UNITS = (
 )
 SYSTEMS = ("http://loinc.org", "http://snomed.info/sct", "urn:x")
 CODES = ("a", "b", "A", "8480-6", "x|y", "c,d", "$")
+GIVEN = ("William", "Bill", "Will James", "Élizabeth", "Beth", "Ann-Marie")
+"""Names of which several belong together."""
 WORDS = (
     "Müller",
     "MULLER",
@@ -146,7 +148,9 @@ class World:
 
 def _patient(world: World, document: Document) -> Document:
     rng = world.rng
-    world.maybe(document, "name", lambda: [{"family": rng.choice(WORDS), "given": [rng.choice(WORDS)]}])
+    world.maybe(
+        document, "name", lambda: [{"family": rng.choice(WORDS), "given": [rng.choice((*WORDS, *GIVEN))]}]
+    )
     world.maybe(document, "birthDate", lambda: rng.choice(DAYS))
     world.maybe(document, "gender", lambda: rng.choice(("male", "female", "unknown")))
     world.maybe(document, "active", lambda: rng.random() < 0.5)

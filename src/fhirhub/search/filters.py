@@ -16,6 +16,7 @@ from fhirhub.search.limits import MAX_CHAIN_TYPES, MAX_CRITERIA, MAX_DEPTH, MAX_
 from fhirhub.search.parameters import (
     composite,
     date,
+    nickname,
     number,
     phonetic,
     quantity,
@@ -77,6 +78,12 @@ MODIFIERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("date", "number", "quantity", "composite"), ("missing",)),
 }
 """Kind of parameter -> modifiers served; reference parameters also take the name of a target type."""
+
+
+def modifiers(facet: Facet) -> tuple[str, ...]:
+    """The modifiers served on ``facet``, but for names of types."""
+    served = MODIFIERS[facet.kind]
+    return (*served, nickname.MODIFIER) if nickname.serves(facet) else served
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -172,7 +179,7 @@ class Filters:
             return _ROWLESS[facet.code](facet, modifier, values, query)
         if phonetic.hears(facet) and modifier is None:
             return phonetic.parse(facet, [unescape(each) for each in values], query)
-        parse = _PARSERS[facet.kind]
+        parse = nickname.parse if modifier == nickname.MODIFIER else _PARSERS[facet.kind]
         if not facet.aliases or facet.kind == "reference":
             return parse(facet, modifier, values, query)
         bases = [replace(self._registry.facet(alias.pid), code=facet.code) for alias in facet.aliases]
@@ -182,7 +189,7 @@ class Filters:
         return any_of([parse(base, modifier, values, query) for base in bases])
 
     def _check_modifier(self, facet: Facet, modifier: str | None, query: Query) -> None:
-        served = MODIFIERS[facet.kind]
+        served = modifiers(facet)
         if modifier is None or modifier in served:
             return
         if facet.kind == "reference" and modifier in query.definitions.type_number:
@@ -194,7 +201,15 @@ class Filters:
         types = reference.allowed(facet, query) if facet.kind == "reference" else ()
         what = f"{facet.code} is of type {facet.kind} and has no modifier {shortened(modifier)!r}"
         hint = suggestion(modifier, (*served, *types))
+        if modifier == nickname.MODIFIER:
+            hint = self._with_nicknames(facet.type)
         raise not_understood(facet.expression, f"{what}; it has :{', :'.join(served)}{hint}")
+
+    def _with_nicknames(self, type: str) -> str:
+        """Where on ``type`` nicknames are known."""
+        facets = self._registry.facets(type)
+        able = sorted(f"{code}:{nickname.MODIFIER}" for code, each in facets.items() if nickname.serves(each))
+        return f"; nicknames are those of given names: use {' or '.join(able)}" if able else ""
 
     def _missing(self, facet: Facet, value: str) -> Predicate:
         if value not in ("true", "false"):
