@@ -19,6 +19,7 @@ from fhirhub.search.predicate import (
     Concepts,
     Contained,
     Has,
+    Ids,
     Keys,
     Kin,
     Measure,
@@ -37,7 +38,7 @@ from fhirhub.search.predicate import (
     Words,
 )
 from fhirhub.search.request import Include, SearchRequest, Sort
-from fhirhub.search.rows import key_pid
+from fhirhub.search.rows import VALUE_BITS, key_pid
 from fhirhub.search.sight import Sight, both
 
 Require = Callable[[str, str], None]
@@ -56,7 +57,8 @@ def narrowed(
         return request
     types = request.types or (request.type,)
     within = combined(types, [sight.of("s", type) for type in types])
-    where = both(within, _operands(request.where, types, sight, definitions, require))
+    operands = _operands(request.where, types, sight, definitions, require)
+    where = both(within, _tested(operands, within, sight, _main_date(request.type, definitions)))
     for sort in request.sort:
         _check_sort(sort, types, sight, definitions)
     includes = tuple(found for each in request.includes if (found := _include(each, sight, definitions)))
@@ -65,6 +67,7 @@ def narrowed(
         where=where,
         includes=includes,
         within=sight.shows,
+        own=frozenset(_names(sight)) if sight.about else None,
         holder=f"{sight.holder} {sight.mark(types)}",
         bound=request.where,
     )
@@ -77,7 +80,8 @@ def _operands(
 
     def inner(part: Any, type: str) -> Any:
         require("s", type)
-        return both(sight.of("s", type), _operands(part, (type,), sight, definitions, require))
+        within = sight.of("s", type)
+        return both(within, _tested(_operands(part, (type,), sight, definitions, require), within, sight))
 
     match where:
         case And(parts):
@@ -117,6 +121,60 @@ def _operands(
         text = f"Hierarchies of {where.type} can be searched only by those who may see every {where.type}."
         raise Forbidden(Issue("forbidden", text))
     return where
+
+
+# -- what the caller is confined to --------------------------------------------------------------------------
+
+
+def _tested(where: Any, within: Predicate, sight: Sight, main_date: int | None = None) -> Any:
+    """``where`` so that no index is walked by it, if ``within`` leaves the records of some patients only.
+
+    These are walked instead, and each of their resources is tested. So what a search for something takes depends on the
+    own records alone, and cannot tell what is hidden from what is not there. Conditions on the key ``main_date`` stay
+    as they are: they only say where a walk begins and ends.
+    """
+    if not sight.about or not _leads(within, frozenset(_names(sight))):
+        return where
+    match where:
+        case And(parts):
+            return And(tuple(_tested(part, within, sight, main_date) for part in parts))
+    return where if _is_date(where, main_date) else Not(Not(where))
+
+
+def _leads(where: Predicate, own: frozenset[tuple[str, str]]) -> bool:
+    """Whether only what refers to one of ``own``, or is one of them, fulfils ``where``: walks of it are short."""
+    match where:
+        case Refers(_, targets):
+            return own.issuperset(targets)
+        case Ids(ids):
+            return {id for _, id in own}.issuperset(ids)
+        case And(parts):
+            return any(_leads(part, own) for part in parts)
+        case Or(parts):
+            return all(_leads(part, own) for part in parts)
+    return False
+
+
+def _is_date(where: Predicate, key: int | None) -> bool:
+    match where:
+        case Span():
+            return where.key & ~3 == key
+        case And(parts) | Or(parts):
+            return bool(parts) and all(_is_date(part, key) for part in parts)
+    return False
+
+
+def _main_date(type: str, definitions: Definitions) -> int | None:
+    """The key of the dates that resources of ``type`` are ordered by; None for several types."""
+    code = definitions.sort_date.get(type)
+    return definitions.search_parameters(type)[code].pid << VALUE_BITS if code else None
+
+
+def _names(sight: Sight) -> Iterator[tuple[str, str]]:
+    """(type, id) of the patients that the caller is confined to."""
+    for each in sight.about:
+        type, _, id = each.partition("/")
+        yield type, id
 
 
 # -- hidden elements -----------------------------------------------------------------------------------------

@@ -80,6 +80,9 @@ class SearchRequest:
     """The type and the condition that were asked of contained resources."""
     within: Callable[[str], Predicate] | None = None
     """Resource type -> the condition on what may come along by includes; None for no condition."""
+    own: frozenset[tuple[str, str]] | None = None
+    """(type, id) of the patients that the caller is confined to; None when not confined. What is looked at for such a
+    caller may depend on their records only, not on what else there is."""
     holder: str = ""
     """Whom page links are made for."""
     bound: Predicate | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 import asyncpg
 
@@ -43,15 +43,23 @@ class Resolver:
                 del self._known[old]
         self._known[name] = rid
 
-    async def resolve(self, names: Iterable[Name], fetch: Fetch, *, keep: bool = True) -> dict[Name, int]:
+    async def resolve(
+        self,
+        names: Iterable[Name],
+        fetch: Fetch,
+        *,
+        keep: bool = True,
+        own: Collection[Name] | None = None,
+    ) -> dict[Name, int]:
         """The rids of those of ``names`` that exist (placeholders and tombstones too).
 
-        Inside a transaction that may yet be rolled back nothing is to be kept.
+        Inside a transaction that may yet be rolled back nothing is to be kept. With ``own``, all other names are looked
+        up although they are remembered: what is not there never is, so it would be told by the time that takes.
         """
         found: dict[Name, int] = {}
         unknown: list[Name] = []
         for name in names:
-            rid = self._known.get(name)
+            rid = self._known.get(name) if own is None or name in own else None
             if rid is None:
                 unknown.append(name)
             else:

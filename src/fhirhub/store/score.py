@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fhirhub.errors import BadRequest, Issue
-from fhirhub.search.predicate import And, Near, Or, Text, Words
+from fhirhub.search.predicate import And, Near, Not, Or, Text, Words
 from fhirhub.store.predicates import Candidate, Compiler
 from fhirhub.store.ranges import Condition
 from fhirhub.store.statement import table
@@ -44,6 +44,8 @@ def score(compiler: Compiler, where: Condition, of: Candidate) -> str | None:
                 f"coalesce((select case when {narrative} then 1.0 else {ELSEWHERE} end from"
                 f" {table('words', of.rt)} {row} where {row}.rid = {of.rid} and {either} limit 1), 0)"
             )
+        case Not(Not(part)):
+            return score(compiler, part, of)
         case And(parts):
             found = [each for part in parts if (each := score(compiler, part, of)) is not None]
             return f"(({' + '.join(found)}) / {len(found)})" if found else None

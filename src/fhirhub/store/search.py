@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -43,6 +43,7 @@ from fhirhub.store.codings import Codings, codes_in, filed, found, leaves, with_
 from fhirhub.store.cost import UNGUARDED, Cost, Estimator, Guard
 from fhirhub.store.cursor import Sealer
 from fhirhub.store.deferred import Deferred
+from fhirhub.store.discreet import evened, stand_ins
 from fhirhub.store.includes import BY_RID, FOUND, Head, Test, Within, include
 from fhirhub.store.plan import Plan, choose, fits, parts_of
 from fhirhub.store.predicates import Candidate, Compiler
@@ -64,6 +65,8 @@ COUNTED = 1_000_000.0
 """Index entries, by the estimate, up to which ``_total=accurate`` is: about a second. Beyond, it is an estimate, too."""
 FEW = 1000.0
 """Entries that are gathered and sorted without looking for another way."""
+ALL = And(())
+"""No condition."""
 Statement = tuple[str, list[Any], int]
 """SQL, its arguments, and the number of its order columns."""
 
@@ -188,7 +191,7 @@ class Searcher:
         made_of = kinds(where)
         if not made_of.isdisjoint(CITING):
             where = await linked(
-                where, request.types or (request.type,), partial(self._followed, fetch, keep)
+                where, request.types or (request.type,), partial(self._followed, request, fetch, keep)
             )
             made_of = kinds(where)
         if not made_of.isdisjoint(SETTLED):
@@ -198,23 +201,34 @@ class Searcher:
             where = fold(where)
         remembered: dict[int, tuple[int, ...]] = {}
         if Keys in made_of and (codes := codes_in(where)):
-            remembered = self.codings.known(codes) if remembering else {}
+            told = codes & codes_in(request.bound or ALL) if request.own is not None else set()
+            remembered = self.codings.known(codes - told) if remembering else {}
             fresh = await found(codes - remembered.keys(), fetch)
             if keep:
                 self.codings.remember(fresh)
-            where = with_codings(where, fresh | remembered)
-        keys = await self._resolved(where, fetch, keep=keep) if Refers in made_of else {}
+            filed_under = fresh | remembered
+            if request.within is not None:
+                filed_under = evened(filed_under, codes, told)
+            where = with_codings(where, filed_under)
+        keys = await self._resolved(where, request, fetch, keep=keep) if Refers in made_of else {}
         if Or in made_of:
             where = together(where, keys)
-        if Text in made_of:
+        # A text is looked for among those of all resources, which takes the longer the more of them hold it.
+        if Text in made_of and request.own is None:
             where = await looked_up(where, self.definitions, self.statistics.trigrams, fetch)
         return Asked(request, where, parts_of(where), keys, remembered=remembered)
 
     async def _followed(
-        self, fetch: Fetch, keep: bool, citation: Cites | Cited, types: Sequence[str]
+        self,
+        request: SearchRequest,
+        fetch: Fetch,
+        keep: bool,
+        citation: Cites | Cited,
+        types: Sequence[str],
     ) -> Predicate:
-        """``citation``, asked of resources of ``types``, as a condition on their rows."""
-        inner = await self.asked(SearchRequest(citation.type, where=citation.part), fetch, keep=keep)
+        """``citation``, asked of resources of ``types`` by ``request``, as a condition on their rows."""
+        behind = replace(request, type=citation.type, types=(), where=citation.part)
+        inner = await self.asked(behind, fetch, keep=keep)
         if inner.is_empty:
             return Or(())
         compiler, secret = self.compiler(inner), self.deferred.secret
@@ -234,12 +248,14 @@ class Searcher:
         return cited(urls, url_pids(self.definitions, types), secret)
 
     async def _resolved(
-        self, where: Condition, fetch: Fetch, *, keep: bool
+        self, where: Condition, request: SearchRequest, fetch: Fetch, *, keep: bool
     ) -> dict[Condition, tuple[int, ...]]:
-        """The reference keys of every Refers in ``where``."""
+        """The reference keys of every Refers in ``where``, which ``request`` comes to."""
         refers = [each for each in leaves(where) if isinstance(each, Refers)]
         names: set[Name] = {name for each in refers for name in each.targets}
-        rids = await self.resolver.resolve(names, fetch, keep=keep)
+        rids = await self.resolver.resolve(names, fetch, keep=keep, own=request.own)
+        if request.within is not None:
+            rids |= stand_ins(names - rids.keys())
         keys: dict[Condition, tuple[int, ...]] = {}
         for each in refers:
             found = (rids[name] for name in each.targets if name in rids)

@@ -132,7 +132,7 @@ class Templates:
         if not CAPACITY or request.cursor is not None or not request.type:
             return None
         found: list[Any] = []
-        shapes = tuple([self._shape(part, asked, found) for part in asked.parts])
+        shapes = tuple([self._shape(part, asked, found, False) for part in asked.parts])
         if None in shapes:
             return None
         if any(sort.code == SCORE for sort in request.sort):
@@ -142,24 +142,27 @@ class Templates:
         known = len(asked.remembered)
         return (request.type, request.sort, request.count, forward, count, known, shapes), found
 
-    def _shape(self, where: Any, asked: Asked, found: list[Any]) -> Outline | None:
-        """What the SQL and the cost of ``where`` depend on, except for its keys and texts, which go to ``found``."""
+    def _shape(self, where: Any, asked: Asked, found: list[Any], tested: bool) -> Outline | None:
+        """What the SQL and the cost of ``where`` depend on, except for its keys and texts, which go to ``found``.
+
+        ``tested``: it never drives, so it makes no difference how many rows are expected under its keys.
+        """
         match where:
             case Keys() | Refers():
                 own = _own(where, asked)
                 found += own
-                return len(own), sum(map(self.statistics.key, own))
+                return len(own), 0.0 if tested else sum(map(self.statistics.key, own))
             case Text(key, match, text) if type(where) is Text and text and len(found) < PLACES - 2:
                 found += key, text[:STRING_LENGTH]
                 return match, min(len(text), SHORT)
             case And(parts) | Or(parts):
-                inner = tuple([self._shape(part, asked, found) for part in parts])
+                inner = tuple([self._shape(part, asked, found, tested) for part in parts])
                 return None if None in inner else (type(where), inner)
             case Not(part):
-                below = self._shape(part, asked, found)
+                below = self._shape(part, asked, found, True)
                 return None if below is None else (Not, below)
             case Chain(pid, type_, part) | Has(type_, pid, part):
-                below = self._shape(part, asked, found)
+                below = self._shape(part, asked, found, tested)
                 return None if below is None else (type(where), pid, type_, below)
             case Present() | OfType():
                 return type(where), where
