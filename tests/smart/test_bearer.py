@@ -37,6 +37,9 @@ class Authority:
             Sight(), Caller(user=grant.user or "", grant=grant.id, reason=grant.reason), grant.scopes
         )
 
+    def kept(self, grant: Grant) -> Access | None:
+        return None
+
 
 class Counting:
     """A lane that counts statements."""

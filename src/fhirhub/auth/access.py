@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from fhirhub.auth.policy import Label
 from fhirhub.auth.scope import Scope
 from fhirhub.errors import Forbidden, Issue
 from fhirhub.exchange import Caller
@@ -23,6 +24,10 @@ class Access:
     """Those that count: a person's ``patient/`` and ``user/`` scopes, a service's ``system/`` scopes."""
     levels: tuple[str, ...] = ("user",)
     """Levels of scopes that could help this caller."""
+    known: dict[tuple[str, str], str] = field(default_factory=dict, repr=False)
+    """(action, type) -> what the View has found out about it."""
+    labels: tuple[Label, ...] = ()
+    """The security labels that close something to somebody, be it this caller or others."""
 
     def require(self, action: str, type: str | None) -> None:
         """Raise Forbidden (403), naming what is missing, unless ``action`` may touch anything of ``type``.

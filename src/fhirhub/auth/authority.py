@@ -71,12 +71,9 @@ class Authority:
 
     async def access(self, grant: Grant) -> Access:
         """What ``grant`` allows now."""
-        # The consents that were read may be later ones than the grant was looked up with, never earlier.
-        key = (grant.id, grant.stamp[0], max(grant.stamp[1], self._version))
-        found = self._kept.get(key)
-        if found is not None and (found[1] is None or self._now() < found[1]):
-            self._kept.move_to_end(key)
-            return found[0]
+        found = self.kept(grant)
+        if found is not None:
+            return found
         await self._read_consents(grant.stamp[1])
         consents, version = self._consents, self._version
         access, until = self.decide(grant, consents, await self._affiliations(grant))
@@ -87,9 +84,25 @@ class Authority:
             self._kept.popitem(last=False)
         return access
 
+    def kept(self, grant: Grant) -> Access | None:
+        """What ``grant`` allows now, if that has been decided before and nothing has changed since."""
+        # The consents that were read may be later ones than the grant was looked up with, never earlier.
+        key = (grant.id, grant.stamp[0], max(grant.stamp[1], self._version))
+        found = self._kept.get(key)
+        if found is None or not (found[1] is None or self._now() < found[1]):
+            return None
+        self._kept.move_to_end(key)
+        return found[0]
+
     def check(self) -> None:
         """Raise PolicyError when a policy cannot be applied; for the start of the server."""
         for role in self.policies.roles.values():
+            self.rules.check(role)
+
+    def check_client(self, policy: Mapping[str, Any] | None) -> None:
+        """Raise PolicyError when the policy of a client cannot be applied; for its registration."""
+        role = self.policies.client(policy)
+        if role is not None:
             self.rules.check(role)
 
     def decide(
@@ -110,7 +123,8 @@ class Authority:
             holder=_holder(grant, scopes),
             about=frozenset(f"Patient/{id}" for id in decision.confined),
         )
-        return Access(sight, _caller(grant), scopes, levels(grant)), withheld.until
+        access = Access(sight, _caller(grant), scopes, levels(grant), labels=self.policies.labels)
+        return access, withheld.until
 
     def _now(self) -> int:
         return int(self._clock() * 1_000_000)

@@ -153,12 +153,14 @@ class Dispatcher:
                     parameters = query_parameters(query) if query else ()
                     shape = _shape(method, path, parameters, headers)
                     if self.is_guarded:
-                        access = await self._admitted(scope, path, headers, hub)
+                        address = _address(scope)
+                        access = hub.access if self.gate is None else NOBODY
+                        if self.gate is not None and path not in OPEN:
+                            access = await self.gate.access(headers, address)
                         if self.budget is not None and path not in OPEN:
-                            self.budget.admit(_key(access, _address(scope)))
+                            self.budget.admit(_key(access, address))
                         base = self._base_of(scope, headers)
-                        origin = Origin(base, _address(scope), id.decode(), self._base is not None)
-                        hub = hub.seen_by(access, origin)
+                        hub = hub.seen_by(access, Origin(base, address, id.decode(), self._base is not None))
                     result, final = await self._answer(scope, path, parameters, receive, headers, hub)
                     if self.budget is not None:
                         extra += self._charged(self.budget, scope, hub)
@@ -211,12 +213,6 @@ class Dispatcher:
         """Whether every request gets a hub of its own."""
         audited = self.hub is not None and self.hub.store.audit is not None
         return self.gate is not None or self.budget is not None or audited
-
-    async def _admitted(self, scope: Scope, path: str, headers: Headers, hub: Hub) -> Access:
-        """What the caller may do. Raises Unauthorized."""
-        if self.gate is None:
-            return hub.access
-        return NOBODY if path in OPEN else await self.gate.access(headers, _address(scope))
 
     def _charged(self, budget: Budget, scope: Scope, hub: Hub) -> Pairs:
         """Take what the answer cost from the caller's budget; the headers that tell what is left."""

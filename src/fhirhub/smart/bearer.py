@@ -38,6 +38,9 @@ class Authority(Protocol):
 
     async def access(self, grant: Grant) -> Access: ...
 
+    def kept(self, grant: Grant) -> Access | None:
+        """The same, if it has been decided before and that still holds."""
+
 
 class Foreign(Protocol):
     """Understands the tokens of another issuer."""
@@ -68,20 +71,26 @@ class Bearer:
         self._authority = authority
         self._issuer = issuer
         self._foreign = foreign
-        self._lookups = Lookups(lane, clock, int(idle * 1_000_000))
+        self._lookups = Lookups(lane, clock, int(idle * 1_000_000), self._understood)
         self._grants: OrderedDict[tuple[str, int, int], Grant] = OrderedDict()
 
     async def access(self, headers: Mapping[bytes, bytes], address: str) -> Access:
         """What the caller at the network ``address`` may do. Raises Unauthorized for a missing or bad token."""
         token = token_of(headers.get(b"authorization"))
         if self._foreign is not None and self._foreign.is_foreign(token):
-            grant = await self._foreign.grant(token)
-        else:
-            row = await self._lookups.find(digest(token))
-            if row is None:
-                raise refused("The access token is unknown, expired or revoked; ask for a new one.")
-            grant = self._grant(row)
-        return await self._authority.access(grant)
+            return await self._authority.access(await self._foreign.grant(token))
+        found = await self._lookups.find(digest(token))
+        if isinstance(found, Access):
+            return found
+        if found is None:
+            raise refused("The access token is unknown, expired or revoked; ask for a new one.")
+        return await self._authority.access(self._grant(found))
+
+    def _understood(self, row: Any) -> Any:
+        """The Access that the grant of ``row`` has been understood as before, else the row: asked once for all
+        requests that a statement answers."""
+        grant = self._grants.get((row["id"], *stamp_of(row)))
+        return row if grant is None else self._authority.kept(grant) or row
 
     def _grant(self, row: Any) -> Grant:
         key = (row["id"], *stamp_of(row))
@@ -156,17 +165,20 @@ def read_grant(row: Any, issuer: str) -> Grant:
 class Lookups:
     """Lookups of tokens; all that arrive while a statement is under way leave together as the next one."""
 
-    def __init__(self, lane: Lane, clock: Callable[[], int], idle: int) -> None:
+    def __init__(
+        self, lane: Lane, clock: Callable[[], int], idle: int, understood: Callable[[Any], Any]
+    ) -> None:
         self._lane = lane
         self._clock = clock
         self._idle = idle
+        self._understood = understood
         self._pending: list[tuple[bytes, asyncio.Future[Any]]] = []
         self._flying = 0
         self._scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     def find(self, handle: bytes) -> asyncio.Future[Any]:
-        """The row that the hash of a token stands for now, None for nothing.
+        """What is understood of the row that the hash of a token stands for now, None for nothing.
 
         The statement that answers starts after this call: what was committed before it, it sees.
         """
@@ -201,7 +213,8 @@ class Lookups:
             now = self._clock()
             handles = list(dict.fromkeys(handle for handle, _ in batch))
             rows = await tokens.look_up(self._lane, handles, now, now - self._idle)
-            found = dict(zip(handles, rows, strict=True))
+            understood = [row if row is None else self._understood(row) for row in rows]
+            found = dict(zip(handles, understood, strict=True))
             for handle, future in batch:
                 if not future.done():
                     future.set_result(found[handle])

@@ -29,7 +29,7 @@ from fhirhub.search.predicate import (
 )
 from fhirhub.search.request import SearchRequest
 from fhirhub.store.described import described
-from fhirhub.store.plan import Plan
+from fhirhub.store.plan import Plan, beside
 from fhirhub.store.predicates import PROBES, Compiler
 from fhirhub.store.ranges import Condition, Range
 from fhirhub.store.texts import Found
@@ -120,7 +120,9 @@ class Estimator:
             cost.add(found, lambda: f"walking {name()} by {request.sort[0].code}", narrower)
         else:
             found = self._walked(request, driver, others)
-            cost.add(found, lambda: f"walking {name()}", narrower)
+            apart = beside(driver, self.compiler) if driver is not None and plan.kind == "merged" else ()
+            listed = sum(self.listing(each, rt) for each in apart)
+            cost.add(found + listed, lambda: f"walking {name()}", narrower)
         for part in others:
             testing = partial(self._testing, part, name)
             cost.add(found * self.probing(part, rt), testing, partial(self._narrower, part, request))
@@ -137,10 +139,13 @@ class Estimator:
     def total(self, where: Condition, parts: Sequence[Condition]) -> float:
         """Entries that an exact total looks at."""
         rt = self.compiler.root
-        if not parts:
+        deciding = [part for part in parts if not self.compiler.is_listed(part)]
+        if not deciding:
             return self.compiler.statistics.size(rt) * INDEX_ONLY
-        keys = self.compiler.token_keys(parts[0]) if len(parts) == 1 else None
-        return self.listing(where, rt) * (INDEX_ONLY if keys is not None and len(keys) == 1 else 1.0)
+        if len(deciding) > 1:
+            return self.listing(where, rt)
+        keys = self.compiler.token_keys(deciding[0])
+        return self.listing(deciding[0], rt) * (INDEX_ONLY if keys is not None and len(keys) == 1 else 1.0)
 
     def _rows(self, where: Condition | None, rt: int) -> float:
         """Resources that fulfil ``where``."""
@@ -196,7 +201,7 @@ class Estimator:
             case And(parts) | Or(parts):
                 return sum(self.probing(part, rt) for part in parts)
             case Not(inner):
-                return self.probing(inner, rt)
+                return INDEX_ONLY if self.compiler.is_listed(where) else self.probing(inner, rt)
             case Chain(_, type_, inner):
                 return 1 + self.probing(inner, self.compiler.number(type_))
             case Has(type_, _, inner):

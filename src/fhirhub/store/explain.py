@@ -15,6 +15,7 @@ from fhirhub.store.search import Searcher
 KINDS = {
     "token": "walks the token index, newest main date first, and stops when the page is full",
     "range": "walks the index of values in their order and stops when the page is full",
+    "merged": "walks the alternatives side by side, newest main date first, and stops when the page is full",
     "resource": "walks all resources of the type by main date and stops when the page is full",
     "updated": "walks all resources of the type by last change and stops when the page is full",
     "ranked": "walks the codes of the parameter in their order and stops when the page is full",

@@ -35,6 +35,10 @@ from fhirhub.store.texts import Found
 
 SELECTIVE = 5000.0
 """A driver with more rows than this is walked, not gathered, where there is a choice."""
+TESTED = 4.0
+"""Testing a resource for words or alternatives costs as much as gathering so many that fulfil one."""
+MERGED = 20
+"""Alternatives that are walked side by side."""
 LEGS = 200
 """Keys that one walk follows side by side; all codes of a large system are too many."""
 
@@ -44,8 +48,8 @@ class Plan:
     """``driver`` is the position of the driving part of the condition, -1 for none.
 
     ``kind``: ``token`` (rows of keys, by main date), ``range`` (string, date or number rows, by value),
-    ``resource`` (all of the type, by main date), ``updated`` (all, by last change), ``sort`` (gathered), ``ranked`` (the
-    rows of a parameter's codes, one code after the other).
+    ``merged`` (alternatives, each by itself, by main date), ``resource`` (all of the type, by main date), ``updated``
+    (all, by last change), ``sort`` (gathered), ``ranked`` (the rows of a parameter's codes, one code after the other).
     """
 
     kind: str
@@ -58,6 +62,28 @@ def parts_of(where: Condition) -> tuple[Condition, ...]:
     if not isinstance(where, And):
         return (where,)
     return tuple(inner for part in where.parts for inner in parts_of(part))
+
+
+def alternatives(where: Condition) -> tuple[Condition, ...]:
+    """The conditions any of which will do, flattened."""
+    if not isinstance(where, Or):
+        return (where,)
+    return tuple(inner for part in where.parts for inner in alternatives(part))
+
+
+def walked(parts: Sequence[Condition], compiler: Compiler) -> int:
+    """The position of the condition whose keys a walk of all ``parts`` follows, -1 for none."""
+    sizes = {
+        n: compiler.statistics.rows(part, compiler.root, compiler.keys)
+        for n, part in enumerate(parts)
+        if isinstance(part, Keys | Refers) and len(compiler.token_keys(part) or ()) <= LEGS
+    }
+    return min(sizes, key=sizes.__getitem__, default=-1)
+
+
+def beside(driver: Condition, compiler: Compiler) -> tuple[Condition, ...]:
+    """Those of the alternatives of ``driver`` that a merged walk has to gather."""
+    return tuple(each for each in alternatives(driver) if walked(parts_of(each), compiler) < 0)
 
 
 def fits(plan: Plan, parts: Sequence[Condition]) -> bool:
@@ -78,6 +104,13 @@ def choose(
     driving = [n for n, part in enumerate(parts) if _can_drive(part, sort_date)]
     best = min(driving, key=costs.__getitem__, default=-1)
     few = best >= 0 and costs[best] <= SELECTIVE
+    spread = (
+        best >= 0
+        and isinstance(parts[best], Or | Words)
+        and (not request.sort or _by_date(request, sort_date))
+    )
+    if spread and (found := _spread(request, parts, best, compiler)) is not None:
+        return found
     if not request.sort:
         if best >= 0:
             kind = _walk_kind(parts[best], compiler, few)
@@ -86,7 +119,7 @@ def choose(
         return Plan("updated" if changed else "resource", -1)
     sort = request.sort[0]
     single = len(request.sort) == 1
-    if single and sort.pid == sort_date and sort.kind == "date":
+    if _by_date(request, sort_date):
         if best >= 0 and _walk_kind(parts[best], compiler, few) == "token":
             return Plan("token", best, sort.descending)
         if not few:

@@ -38,6 +38,8 @@ from fhirhub.store.texts import Found
 PROBES = 3
 """More alternatives than this are looked for in the resource's own key array instead of the token index."""
 
+LISTED = 5_000.0
+"""What is to be left out is listed first, once for a statement, when no more than so many rows are expected of it."""
 PROBE = " offset 0"
 """Ends an existence test: without it, Postgres makes a join or a hash of it, which reads all rows of a key."""
 
@@ -122,6 +124,23 @@ class Compiler:
         return self.keys[where] if isinstance(where, Refers) else None
 
     # -- tests ------------------------------------------------------------------------------------------------
+    def is_listed(self, where: Condition) -> bool:
+        """Whether ``where`` only leaves out what few rows tell, which costs a candidate next to nothing."""
+        if not isinstance(where, Not) or not isinstance(where.part, Keys | Refers):
+            return False
+        return self.statistics.rows(where.part, self.root, self.keys) <= LISTED
+
+    def stands_once(self, where: Condition) -> bool:
+        """Whether :meth:`rids` lists no resource twice."""
+        match where:
+            case Keys() | Refers():
+                return len(self.token_keys(where) or ()) <= 1
+            case And(parts) if parts:
+                return self.stands_once(self._best(parts, self.root))
+            case Ids() | And() | Not() | Present() | Updated() | OfType() | Says() | Near():
+                return True
+        return False
+
 
     def test(self, where: Condition, of: Candidate) -> str:
         """A boolean expression: does the candidate fulfil ``where``?"""
@@ -159,6 +178,8 @@ class Compiler:
             case Or(parts):
                 return "(" + " or ".join(self.test(part, of) for part in parts) + ")" if parts else "false"
             case Not(part):
+            case Not(Keys() | Refers() as part) if self.is_listed(where):
+                return self._test_left_out(self.token_keys(part) or (), of)
                 return f"not ({self.test(part, of)})"
             case Chain():
                 return self._test_chain(where, of)
@@ -178,6 +199,18 @@ class Compiler:
             for key in keys
         ]
         return found[0] if len(found) == 1 else "(" + " or ".join(found) + ")"
+    def _test_left_out(self, keys: tuple[int, ...], of: Candidate) -> str:
+        if not keys:
+            return "true"
+        if of.dated and len(keys) <= PROBES:
+            return f"not ({self._test_keys(keys, of)})"
+        row = self.alias()
+        # An array made once, then hashed: Postgres expects few of it, whatever it thinks of the keys.
+        return (
+            f"{of.rid} not in (select unnest(array(select {row}.rid from {table('token', of.rt)} {row}"
+            f" where {row}.key = any ({self.arguments.bigs(list(keys))}))))"
+        )
+
 
     def _test_says(self, paths: tuple[tuple[str, str], ...], texts: tuple[str, ...], of: Candidate) -> str:
         row, add = of.resource(), self.arguments.add
@@ -331,7 +364,7 @@ class Compiler:
         return self._filtered(where, rt)
 
     def _intersection(self, parts: tuple[Condition, ...], rt: int) -> str:
-        best = min(parts, key=lambda part: self.statistics.rows(part, rt, self.keys))
+        best = self._best(parts, rt)
         others = [part for part in parts if part is not best]
         if not others:
             return self.rids(best, rt)
@@ -348,3 +381,7 @@ class Compiler:
             f"select {candidate.rid} from {table('resource', rt)} {candidate.alias}{candidate.join()}"
             f" where {self.of_type(candidate.alias, rt)} and not {candidate.alias}.deleted and {test}"
         )
+    def _best(self, parts: tuple[Condition, ...], rt: int) -> Condition:
+        """The part to begin with."""
+        return min(parts, key=lambda part: self.statistics.rows(part, rt, self.keys))
+

@@ -47,11 +47,18 @@ class Range:
     alternatives: tuple[Bounds, ...]
     unit: int | None = None
     others: tuple[Range, ...] = ()
+    also: tuple[int, ...] = ()
+    """Keys under which such a row may stand as well: those of other parameters."""
 
     @property
     def keys(self) -> list[int]:
-        """The keys of all classes."""
-        return [self.key | n for n in range(len(SPANS[self.table]))]
+        """The keys of all classes, those of one parameter after those of the other."""
+        return [key | n for key in (self.key, *self.also) for n in range(len(SPANS[self.table]))]
+
+    @property
+    def spans(self) -> list[float]:
+        """The widest span of each of the ``keys``."""
+        return [span for _ in (self.key, *self.also) for span in SPANS[self.table]]
 
     @property
     def cast(self) -> str:
@@ -121,7 +128,7 @@ def fold(where: Condition) -> Any:
 def _alternatives(parts: list[Any]) -> Any:
     merged: dict[tuple[str, int, int | None], Range] = {}
     others: list[Condition] = []
-    for part in parts:
+    for part in [single for each in parts for single in _apart(each)]:
         if isinstance(part, Range):
             same = (part.table, part.key, part.unit)
             known = merged[same].alternatives if same in merged else ()
@@ -137,8 +144,30 @@ def _alternatives(parts: list[Any]) -> Any:
         first = same_key.setdefault((each.table, each.key), each)
         if first is not each:
             same_key[each.table, each.key] = replace(first, others=(*first.others, each, *each.others))
-    everything: tuple[Any, ...] = (*same_key.values(), *others)
+    everything: tuple[Any, ...] = (*_elsewhere(list(same_key.values())), *others)
     return everything[0] if len(everything) == 1 else Or(everything)
+
+
+def _under(each: Range, key: int) -> Range:
+    return replace(each, key=key, others=tuple(replace(other, key=key) for other in each.others), also=())
+
+
+def _apart(part: Any) -> list[Any]:
+    """``part``, one for each of its parameters."""
+    return [_under(part, key) for key in (part.key, *part.also)] if isinstance(part, Range) else [part]
+
+
+def _elsewhere(ranges: list[Range]) -> list[Range]:
+    """``ranges`` with those that ask the same of numbers of several parameters made one: one walk follows all."""
+    found: dict[Range, Range] = {}
+    for each in ranges:
+        if each.table == "number":
+            alike = _under(each, 0)
+            first = found.get(alike)
+            found[alike] = each if first is None else replace(first, also=(*first.also, each.key))
+        else:
+            found[each] = each
+    return list(found.values())
 
 
 def together(where: Any, keys: dict[Condition, tuple[int, ...]]) -> Any:

@@ -439,7 +439,7 @@ class Searcher:
         """
         compiler = self.compiler(asked)
         rt = compiler.root
-        if how == "estimate" and len(asked.parts) == 1:
+        if how == "estimate" and sum(not compiler.is_listed(part) for part in asked.parts) == 1:
             expected = self.statistics.rows(asked.where, rt, asked.keys)
             if expected > ESTIMATE:
                 return round(expected)
@@ -458,7 +458,7 @@ class Searcher:
             return f"select count(*) from {table('resource', rt)} r where {of_type} and not r.deleted"
         only = compiler.token_keys(asked.parts[0]) if len(asked.parts) == 1 else None
         # One key stands once for each resource, so its rows are counted in the index alone.
-        counted = "count(*)" if only is not None and len(only) == 1 else "count(distinct rid)"
+        counted = "count(*)" if compiler.stands_once(asked.where) else "count(distinct rid)"
         return f"select {counted} from ({compiler.rids(asked.where, rt)}) as s"
 
     async def _count(self, asked: Asked, page: Page, fetch: Fetch) -> bool:

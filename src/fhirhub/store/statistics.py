@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from fhirhub.search.predicate import (
     And,
@@ -24,6 +26,7 @@ from fhirhub.search.predicate import (
 )
 from fhirhub.store.ranges import Condition, Range
 from fhirhub.store.resolve import Fetch
+from fhirhub.store.statement import partition
 from fhirhub.store.texts import Found, trigrams
 
 FREQUENT = """
@@ -39,9 +42,31 @@ from pg_class c
 left join pg_stats s on s.tablename = c.relname and s.schemaname = current_schema() and s.attname = 'rt'
 where c.relname = 'resource' and c.relnamespace = to_regnamespace(current_schema())
 """
+WORDS = """
+select substring(s.tablename from 7) as part, s.attname as column, s.most_common_elems::text::text[] as words,
+    s.most_common_elem_freqs as shares, greatest(c.reltuples, 0) * (1 - s.null_frac) as total
+from pg_stats s
+join pg_class c on c.relname = s.tablename and c.relnamespace = to_regnamespace(s.schemaname)
+where s.schemaname = current_schema() and s.tablename like 'words\\_%' and s.attname in ('narrative', 'content')
+  and s.most_common_elems is not null
+"""
 
 RARE = 40.0
 """Rows expected under a key that is not among the frequent ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The frequent ``words`` of a column in order, the ``rows`` that each stands in, and those of a rarer one."""
+
+    words: tuple[str, ...]
+    rows: tuple[float, ...]
+    rare: float
+
+    def expected(self, beginning: str) -> float:
+        """Rows with a word that starts with ``beginning``."""
+        first, last = bisect_left(self.words, beginning), bisect_left(self.words, beginning + "\U0010ffff")
+        return sum(self.rows[first:last]) or self.rare
 
 
 @dataclass(slots=True)
@@ -53,12 +78,15 @@ class Statistics:
     total: float = 0.0
     numbers: Mapping[str, int] = field(default_factory=dict)
     """Resource type -> its number."""
+    words: Mapping[tuple[str, str], Vocabulary] = field(default_factory=dict)
+    """(Partition, column) -> the words there."""
     trigrams: str = ""
     """Which texts the trigram index can find (:func:`fhirhub.store.texts.trigrams`)."""
 
     async def refresh(self, fetch: Fetch) -> None:
         """Read the statistics anew."""
         self.trigrams = await trigrams(fetch)
+        self.words = {(row["part"], row["column"]): _vocabulary(row) for row in await fetch(WORDS)}
         frequent: dict[int, float] = {}
         for row in await fetch(FREQUENT):
             for key, share in zip(row["keys"], row["shares"], strict=True):
@@ -103,7 +131,7 @@ class Statistics:
                 lowest, highest = where.implied(0)
                 return size / (20 if lowest is not None and highest is not None else 3)
             case Words():
-                return size / 50
+                return min(self._worded(where, rt), size)
             case Ids(ids):
                 return float(len(ids))
             case And(parts):
@@ -118,6 +146,24 @@ class Statistics:
                 return size
         raise TypeError(where)
 
+    def _worded(self, where: Words, rt: int) -> float:
+        """Rows with such a word in the part of the table that holds ``rt``, or in all parts for 0."""
+        columns = ("narrative",) if where.narrative_only else ("narrative", "content")
+        found = (
+            known.expected(where.word)
+            for (part, column), known in self.words.items()
+            if column in columns and (not rt or part == partition(rt))
+        )
+        return sum(found) or RARE
+
     def _behind(self, where: Condition, type_: str, keys: dict[Condition, tuple[int, ...]]) -> float:
         """Resources at the other end of a reference; what fulfils a criterion there is not one of few by chance."""
         return max(self.rows(where, self.numbers[type_], keys), 1.0)
+
+
+def _vocabulary(row: Any) -> Vocabulary:
+    # Behind the shares of the words stand the lowest and the highest of them.
+    known = sorted(zip(row["words"], row["shares"], strict=False))
+    rare = min((share for _, share in known), default=0.0) * row["total"]
+    words, rows = tuple(word for word, _ in known), tuple(share * row["total"] for _, share in known)
+    return Vocabulary(words, rows, min(rare, RARE))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fhirhub.search.predicate import Keys, Refers, Text
 from fhirhub.search.request import SCORE, SearchRequest, Sort
 from fhirhub.search.rows import MAX_DATE, MIN_DATE, STRING_LENGTH, VALUE_BITS
-from fhirhub.store.plan import Plan
+from fhirhub.store.plan import Plan, alternatives, parts_of, walked
 from fhirhub.store.predicates import PROBE, Candidate, Compiler, table_of
 from fhirhub.store.ranges import SPANS, Bounds, Condition, Range
 from fhirhub.store.score import scored
@@ -58,6 +58,7 @@ class Walker:
         legs = {
             "token": self._token_legs,
             "range": self._range_legs,
+            "merged": self._merged_legs,
             "resource": self._resource_legs,
             "updated": self._resource_legs,
         }[self.plan.kind]()
@@ -177,6 +178,31 @@ class Walker:
             f" order by {self._order(['n.k0', 'n.rid'])}"
         )
 
+    def _merged_legs(self) -> list[str]:
+        """The walk of each alternative that has keys; what fulfils one of the others is gathered."""
+        others, legs = self._others(), []
+        for each in alternatives(self.parts[self.plan.driver]):
+            parts = parts_of(each)
+            driver = walked(parts, self.compiler)
+            walker = replace(
+                self, parts=(*parts, *others), plan=replace(self.plan, kind="token", driver=driver)
+            )
+            legs += walker._token_legs() if driver >= 0 else self._gathered_legs(each)
+        return legs or ["select 0::bigint as k0, 0::bigint as rid where false"]
+
+    def _gathered_legs(self, alternative: Condition) -> list[str]:
+        legs = []
+        for k0, conditions in self._date_parts("c.date", "c.rid"):
+            candidate = Candidate("c", self.rt, dated=True, is_resource=True)
+            wanted = ["not c.deleted", *conditions, *self._main_bounds("c"), *self._tests(candidate)]
+            legs.append(
+                f"select {k0} as k0, c.rid from (select distinct rid from"
+                f" ({self.compiler.rids(alternative, self.rt)}) as x) as s cross join lateral"
+                f" (select * from {table('resource', self.rt)} r where r.rid = s.rid offset 0) as c{candidate.join()}"
+                f" where {' and '.join(wanted)} order by {self._order(['c.date', 'c.rid'])}"
+            )
+        return legs
+
     def _main_bounds(self, alias: str) -> list[str]:
         """What the conditions on the main date say about the date column: they shorten the walk, no more."""
         if self.sort_date is None:
@@ -226,7 +252,7 @@ class Walker:
             return [self._range_leg(driver, rows, "text", "text", condition)]
         return [
             self._range_leg(driver, rows, "lo", driver.cast, self._class_conditions(driver, key, span))
-            for key, span in zip(driver.keys, SPANS[driver.table], strict=True)
+            for key, span in zip(driver.keys, driver.spans, strict=True)
         ]
 
     def _range_leg(

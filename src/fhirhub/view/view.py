@@ -10,6 +10,7 @@ from asyncio import Lock
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from fhirhub.auth.access import Access
@@ -22,7 +23,7 @@ from fhirhub.search.match import Subject
 from fhirhub.search.narrowing import narrowed, pids_of
 from fhirhub.search.predicate import Keys, Not, Predicate, rewritten
 from fhirhub.search.request import SearchRequest
-from fhirhub.search.sight import ALL, NAME, Sight
+from fhirhub.search.sight import ALL, NAME
 from fhirhub.store.audit.search import Rows, Wanted
 from fhirhub.store.audit.trail import Trail
 from fhirhub.store.audit.writer import AuditWriter
@@ -38,6 +39,9 @@ Name = tuple[str, str]
 
 NOWHERE = Origin()
 
+_AT_ONCE = nullcontext()
+_OPEN, _LABELLED, _NARROW = "open", "labelled", "narrow"
+"""How a read is decided: always allowed; by whether the resource has labels; by looking for it under the condition."""
 
 class BoundSealer:
     """Seals for one holder: what it seals opens for no other."""
@@ -76,16 +80,25 @@ class View:
         self._session = session
         self._source: Store | Session = session or store
         # A session has one connection, so it answers one question at a time.
-        self._turn: AbstractAsyncContextManager[Any] = Lock() if session else nullcontext()
+        self._turn: AbstractAsyncContextManager[Any] = Lock() if session else _AT_ONCE
         self._extractor = extractor
         self.access = access
         self.origin = origin
+        self.sight = access.sight
+        """What the caller may reach."""
         self.audit = audit
         self.trail = trail
         self.spent = 0.0
         """Index entries that the searches so far were expected to look at."""
-        self.sealer = BoundSealer(store, access.sight.holder)
-        self._rules = WriteRules(access, self._find)
+
+    @cached_property
+    def sealer(self) -> BoundSealer:
+        """Seals links for this caller."""
+        return BoundSealer(self._store, self.sight.holder)
+
+    @cached_property
+    def _rules(self) -> WriteRules:
+        return WriteRules(self.access, self._find)
 
     def seen_by(self, access: Access, origin: Origin) -> View:
         """The same store as another caller may see it."""
@@ -97,11 +110,6 @@ class View:
             self._store, self.access, self._extractor, self.origin, audit=self.audit, trail=trail,
             session=self._session,
         )  # fmt: skip
-
-    @property
-    def sight(self) -> Sight:
-        """What the caller may reach."""
-        return self.access.sight
 
     @property
     def is_session(self) -> bool:
@@ -127,10 +135,14 @@ class View:
         To be shown for ``r``; for other actions it is the whole resource, and must not leave.
         """
         found = None
-        decided = self.sight.is_open(action, type)
-        if decided or self._only_labels(action, type):
-            async with self._turn:
-                found = await self._source.read(type, id)
+        reach = self.access.known.get((action, type)) or self._reach(action, type)
+        decided = reach == _OPEN
+        if reach != _NARROW:
+            if self._session is None:
+                found = await self._store.read(type, id)
+            else:
+                async with self._turn:
+                    found = await self._source.read(type, id)
             decided = decided or (found is not None and not found.deleted and is_unlabelled(found))
         if not decided:
             found = (await self._present(action, type, [id])).get(id)
@@ -360,6 +372,14 @@ class View:
             return True
         last = await self._store.vread(present.type, present.id, present.version - 1)
         return last is not None and not last.deleted and self._was_visible(last, action)
+
+    def _reach(self, action: str, type: str) -> str:
+        """How ``action`` on a resource of ``type`` is decided; worked out once for each Access."""
+        found = _OPEN if self.sight.is_open(action, type) else _NARROW
+        if found == _NARROW and self._only_labels(action, type):
+            found = _LABELLED
+        self.access.known[action, type] = found
+        return found
 
     def _only_labels(self, action: str, type: str) -> bool:
         """Whether a resource without security labels is within reach for that alone."""
