@@ -91,7 +91,9 @@ async def test_an_assertion_is_spent_once_among_many(smart: Smart) -> None:
     now = smart.clock()
     tried: list[Any] = await asyncio.gather(
         *(
-            grants.issue_system(smart.lane, client.id, "system/*.rs", b"j" * 32, now + 1, now, now + 10)
+            grants.issue_system(
+                smart.lane, client.id, client.version, "system/*.rs", b"j" * 32, now + 1, now, now + 10
+            )
             for _ in range(20)
         )
     )

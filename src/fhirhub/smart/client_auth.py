@@ -147,18 +147,30 @@ async def _by_assertion(smart: Smart, request: Request, fields: Mapping[str, str
             raise jose.Invalid("iss and sub must both be the client_id")
         if fields.get("client_id", id) != id:
             raise jose.Invalid("client_id is another client than that of the assertion")
-        client = await _named(smart, id)
-        if client is None or client.kind not in SIGNING:
+        # Who gets a token for it is held against what is stored then; see Remembered.
+        known = smart.remembered.get(id) if fields.get("grant_type") == "client_credentials" else None
+        if known is not None and path == TOKEN:
+            try:
+                return await _signed(smart, request, token, known, path)
+            except jose.Invalid:
+                pass
+        client = await smart.remembered.look_up(id) if _ID.fullmatch(id) else None
+        if client is None or not client.active or client.kind not in SIGNING:
             raise jose.Invalid("the client is unknown, or is not one that signs")
-        _check_header(token, client)
-        expires = _check_times(token, smart.clock() / _SECOND)
-        issuer = _issuer(smart, request)
-        if not {f"{issuer}{TOKEN}", f"{issuer}{path}"} & set(jose.audiences(token.claims)):
-            raise jose.Invalid(f"aud must be {issuer}{TOKEN}")
-        jti = jose.text(token.claims, "jti")
-        jose.verify(token, await _keys(smart, client, token), ALGORITHMS)
+        return await _signed(smart, request, token, client, path)
     except jose.Invalid as error:
         raise wrong(f"The client assertion is not accepted: {error}.") from None
+
+
+async def _signed(smart: Smart, request: Request, token: jose.Unverified, client: Client, path: str) -> Proof:
+    """The proof that ``client`` has made the assertion ``token``. Raises jose.Invalid."""
+    _check_header(token, client)
+    expires = _check_times(token, smart.clock() / _SECOND)
+    issuer = _issuer(smart, request)
+    if not {f"{issuer}{TOKEN}", f"{issuer}{path}"} & set(jose.audiences(token.claims)):
+        raise jose.Invalid(f"aud must be {issuer}{TOKEN}")
+    jti = jose.text(token.claims, "jti")
+    jose.verify(token, await _keys(smart, client, token), ALGORITHMS)
     hashed = sha256(jti.encode("utf-8", "surrogatepass")).digest()
     return Proof(client, hashed, int(expires * _SECOND) + SKEW * _SECOND)
 
@@ -207,4 +219,4 @@ def _check_times(token: jose.Unverified, now: float) -> float:
 async def _keys(smart: Smart, client: Client, token: jose.Unverified) -> tuple[jose.Key, ...]:
     if client.jwks_url is not None:
         return await smart.key_sets.at(client.jwks_url, token.kid)
-    return jose.key_set(client.jwks)
+    return smart.remembered.keys(client)

@@ -17,6 +17,7 @@ from fhirhub.smart.jwks import KeySets
 from fhirhub.smart.origins import Origins
 from fhirhub.smart.pace import Pace
 from fhirhub.smart.people import People, now, people
+from fhirhub.smart.remembered import Remembered
 from fhirhub.smart.signing import Signing
 from fhirhub.smart.storage.accounts import Account
 from fhirhub.smart.storage.clients import Clients
@@ -69,6 +70,7 @@ class Smart:
     """Microseconds since 1970 UTC."""
     people: People
     clients: Clients
+    remembered: Remembered
     connections: Connections
     origins: Origins
     signing: Signing
@@ -118,13 +120,15 @@ def smart(
 ) -> Smart:
     """The authorization server on an open lane."""
     egress = Egress(loopback=settings.is_local)
+    clients = Clients(lane, clock)
     return Smart(
         settings=settings,
         lane=lane,
         keys=keys,
         clock=clock,
         people=people(settings, lane, keys, clock),
-        clients=Clients(lane, clock),
+        clients=clients,
+        remembered=Remembered(clients),
         connections=Connections(lane, clock),
         origins=Origins(lane, clock),
         signing=Signing(lane, keys, clock),

@@ -12,7 +12,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -84,6 +84,15 @@ class Key:
     """The only algorithm it may be used with, when its owner says so."""
     crv: str
     values: Mapping[str, Any]
+    made: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """Algorithm -> the key as the arithmetic needs it, made when it is first used."""
+
+    def verifies(self, algorithm: str, signed: bytes, signature: bytes) -> bool:
+        """Whether ``signature`` of ``signed`` is this key's. Raises JOSEError and others for a key that is none."""
+        found = self.made.get(algorithm)
+        if found is None:
+            found = self.made[algorithm] = jwk.construct(dict(self.values), algorithm)
+        return bool(found.verify(signed, signature))
 
     def fits(self, algorithm: str) -> bool:
         """Whether signatures of ``algorithm`` can be this key's."""
@@ -138,7 +147,7 @@ def _signed_by(key: Key, algorithm: str, token: Unverified) -> bool:
         if not (0 < r < order and 0 < s < order):
             return False
     try:
-        return bool(jwk.construct(dict(key.values), algorithm).verify(token.signed, token.signature))
+        return key.verifies(algorithm, token.signed, token.signature)
     except (JOSEError, ValueError, TypeError):
         return False
 
