@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +14,17 @@ import httpx
 from attacks.cast import Document, Person, bridge, person, shared
 from attacks.vectors import Attempt
 from fhirhub.auth.access import OPEN, Access
+from fhirhub.auth.grant import Grant
+from fhirhub.auth.scope import parse_all
 from fhirhub.errors import Issue, Unauthorized
+from fhirhub.exchange import Caller
+from fhirhub.interactions.compartment import member
 from fhirhub.resource.json import dumps
+from fhirhub.search.predicate import Ids, Predicate
+from fhirhub.search.sight import ALL, Sight
 
+OPEN_TYPES = ("Practitioner", "Organization", "Location", "Medication")
+"""What everybody may read."""
 NOBODY = "q7eve"
 """As long as the victim's id, and nobody's."""
 ROOT = "root"
@@ -83,6 +91,53 @@ async def store(client: httpx.AsyncClient, documents: list[Document]) -> None:
     assert answer.status_code == 200, answer.text[:2000]
 
 
+GRANTS: dict[str, Callable[[str], Grant]] = {
+    "app of a patient": lambda id: _granted(
+        "patient/*.cruds", role="patient", fhir_user=f"Patient/{id}", patient=id
+    ),
+    "patient by user scopes": lambda id: _granted("user/*.cruds", role="patient", fhir_user=f"Patient/{id}"),
+    "app of a clinician": lambda id: _granted("patient/*.cruds", role="practitioner", patient=id),
+    "laboratory only": lambda id: _granted(
+        "patient/Observation.rs?category=laboratory patient/Patient.rs", role="practitioner", patient=id
+    ),
+    "a system for one": lambda id: _granted(
+        "system/*.cruds",
+        kind="system",
+        client_policy={
+            "rules": [
+                {"types": ["Patient"], "may": "cruds", "where": f"_id={id}"},
+                {
+                    "types": ["Observation", "DiagnosticReport"],
+                    "may": "cruds",
+                    "where": f"subject=Patient/{id}",
+                },
+                {"types": ["Condition", "Encounter"], "may": "rs", "where": f"patient=Patient/{id}"},
+            ]
+        },
+    ),
+}
+"""Grants as they are made in life, for the patient with the id given."""
+
+
+def _granted(scopes: str, kind: str = "user", **about: Any) -> Grant:
+    user = None if kind == "system" else about.get("fhir_user", "Practitioner/shared")
+    return Grant(f"{scopes} {about}", kind, parse_all(scopes), "app", user=user, **about)
+
+
+def confined(hub: Any, to: Person, letters: str, types: tuple[str, ...]) -> Access:
+    """Access to the compartment of one patient, and to what is shared by all."""
+
+    def rule(type: str) -> Predicate:
+        return Ids((to.id,)) if type == "Patient" else member(hub, "Patient", to.id, type)
+
+    rules = {type: rule(type) for type in ("Patient", *types)}
+    within = {
+        action: rules | ({type: ALL for type in OPEN_TYPES} if action in "rs" else {}) for action in letters
+    }
+    within["x"] = {"Patient": rule("Patient"), **{type: ALL for type in OPEN_TYPES}}
+    return Access(Sight(within, holder=f"{to.id} {letters}"), Caller(user=to.id))
+
+
 _MOVING = re.compile(
     r'"(lastUpdated|lastModified)":"[^"]*"|<(lastUpdated|lastModified) value="[^"]*"|_cursor=[\w.~%-]+'
     r"|[0-9a-hjkmnp-tv-z]{21,22}"
@@ -101,3 +156,26 @@ def outward(answer: httpx.Response, names: Mapping[str, str]) -> tuple[Any, ...]
     for old, new in names.items():
         told = tuple(part.replace(old, new).replace(old.upper(), new.upper()) for part in told)
     return answer.status_code, *told
+
+
+async def attack(rig: Rig, token: str, attempts: list[Attempt], victim: Person) -> list[str]:
+    """What went wrong."""
+    leaks = []
+    for attempt in attempts:
+        answer = await rig.send(attempt, token)
+        twin = await rig.send(attempt.about(victim.id, NOBODY).about(victim.canary, "zqnobodyy"), token)
+        names = {victim.id: "VICTIM", NOBODY: "VICTIM", victim.canary: "SECRET", "zqnobodyy": "SECRET"}
+        told, other = outward(answer, names), outward(twin, names)
+        sent = f"{attempt.url}{attempt.body}{attempt.form}{attempt.headers}"
+        if victim.canary in answer.text and victim.canary not in sent:
+            leaks.append(
+                f"{token}: {attempt.family}: {attempt.method} {attempt.url}: CANARY {answer.text[:300]}"
+            )
+        elif answer.status_code >= 500:
+            leaks.append(f"{token}: {attempt.family}: {attempt.method} {attempt.url}: {answer.text[:300]}")
+        elif told != other:
+            leaks.append(
+                f"{token}: {attempt.family}: {attempt.method} {attempt.url} {attempt.headers}: differs from nobody\n"
+                f"    {told[0]} {told[1][:600]}\n    {other[0]} {other[1][:600]}\n    {told[2][:200]}\n    {other[2][:200]}"
+            )
+    return leaks

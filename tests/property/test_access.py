@@ -48,6 +48,37 @@ def _label(rng: Random, each: dict[str, Any]) -> dict[str, Any]:
     return {**each, "meta": {**each.get("meta", {}), "security": [label]}}
 
 
+def _witness(rng: Random, number: int, among: list[dict[str, Any]]) -> dict[str, Any]:
+    """A Provenance of one or two of the documents ``among``; now and then of what is not there, or elsewhere."""
+    targets = [f"{each['resourceType']}/{each['id']}" for each in rng.sample(among, rng.choice((1, 1, 2)))]
+    if rng.random() < 0.2:
+        targets.append(
+            rng.choice(("Observation/nowhere", "http://elsewhere.test/Observation/1", "Practitioner/1"))
+        )
+    return {
+        "resourceType": "Provenance",
+        "id": f"witness{number}",
+        "target": [{"reference": each} for each in targets],
+        "recorded": "2026-11-24T10:00:00Z",
+        "agent": [{"who": {"display": "x"}}],
+    }
+
+
+class Around:
+    """All there is, for conditions on what is pointed to."""
+
+    def __init__(self, subjects: dict[tuple[str, str], Subject]) -> None:
+        self._subjects = subjects
+
+    def resource(self, type: str, id: str) -> Subject | None:
+        """The resource ``type/id``."""
+        return self._subjects.get((type, id))
+
+    def resources(self, type: str) -> list[Subject]:
+        """All of ``type``."""
+        return [each for (kind, _), each in self._subjects.items() if kind == type]
+
+
 def _scope(rng: Random, level: str) -> tuple[str, str, str, str]:
     type = rng.choice(TYPES)
     query = rng.choice(QUERIES[type]) if type in QUERIES and rng.random() < 0.5 else ""
@@ -77,9 +108,12 @@ def _caller(rng: Random, patients: list[str]) -> dict[str, Any]:
 def test_access_is_what_policies_and_documents_say(seed: int) -> None:
     rng = Random(f"access {seed}")
     documents = [document(_label(rng, each)) for each in World(seed, 60).documents]
+    documents += [document(_label(rng, _witness(rng, n, documents))) for n in range(12)]
+    among = {(each["resourceType"], each["id"]): each for each in documents}
     subjects = [
         Subject(each["resourceType"], each["id"], 0, extractor.rows(each, BASES)) for each in documents
     ]
+    around = Around({(each.type, each.id): each for each in subjects})
     patients = [each["id"] for each in documents if each["resourceType"] == "Patient"]
     told: Counter[tuple[str, str, bool]] = Counter()
     for _ in range(GRANTS):
@@ -96,8 +130,8 @@ def test_access_is_what_policies_and_documents_say(seed: int) -> None:
         for each, subject in zip(documents, subjects, strict=True):
             for letter in "cruds":
                 expected = may(who["kind"], scopes, who["role"], who["fhir_user"], who["patient"], who["glass"],
-                               letter, each)  # fmt: skip
-                got = matches(sight.of(letter, subject.type), subject)
+                               letter, each, among)  # fmt: skip
+                got = matches(sight.of(letter, subject.type), subject, around)
                 told[who["kind"], letter, got] += 1
                 assert got == expected, f"world {seed}: {texts} {who} {letter} {each}"
     assert all(told["user", letter, yes] for letter in "crus" for yes in (True, False)), told

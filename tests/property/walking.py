@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fhirhub.packaged import folder
 from searching import BASES, definitions
 
 Document = dict[str, Any]
+Documents = Mapping[tuple[str, str], Document]
+"""All there is, by type and id."""
 _FILES = {
     name: tomllib.loads((folder("capability") / "policies" / f"{name}.toml").read_text(encoding="utf-8"))
     for name in ("roles", "compartment", "labels")
@@ -62,16 +64,38 @@ def leads_to(reference: Document, type: str, id: str) -> bool:
     return text.partition("/_history/")[0] == f"{type}/{id}"
 
 
-def belongs(document: Document, patient: str) -> bool:
+def belongs(document: Document, patient: str, among: Documents) -> bool:
     """Whether a document is in a patient's record, as compartment.toml reads the CompartmentDefinition."""
     type = document["resourceType"]
     if type == "Patient":
         return document["id"] == patient
+    if type in COMPARTMENT["through"]:
+        return _by_all(document, COMPARTMENT["through"][type][0], patient, among)
     formal = definitions.compartments["Patient"].get(type, ())
     codes = [*COMPARTMENT["only"].get(type, formal), *COMPARTMENT["also"].get(type, ())]
     about = [each for code in codes if code in COMPARTMENT["about"] for each in at(document, code)]
     others = [each for code in codes if code not in COMPARTMENT["about"] for each in at(document, code)]
     return any(leads_to(each, "Patient", patient) for each in (about or others))
+
+
+def _by_all(document: Document, code: str, patient: str, among: Documents) -> bool:
+    """Whether something that is pointed to is in the record, and all the rest is shared, or on no server of ours."""
+    free = named(COMPARTMENT["shared"]) | set(COMPARTMENT["by_context"])
+    own = False
+    for each in at(document, code):
+        text = each.get("reference", "")
+        for base in BASES:
+            text = text.removeprefix(base + "/")
+        name = tuple(text.partition("/_history/")[0].split("/"))
+        if len(name) != 2 or name[0] not in definitions.type_number or name[0] in free:
+            continue
+        target = among.get((name[0], name[1]))
+        if target is None or target["resourceType"] in COMPARTMENT["through"]:
+            return False
+        if not belongs(target, patient, among):
+            return False
+        own = True
+    return own
 
 
 def named(entries: list[str]) -> set[str]:
@@ -116,13 +140,15 @@ def _coded(found: list[Any], value: str) -> bool:
     return False
 
 
-def by_role(role: str, letter: str, document: Document, own: str | None, fhir_user: str) -> bool:
+def by_role(
+    role: str, letter: str, document: Document, own: str | None, fhir_user: str, among: Documents
+) -> bool:
     """Whether any rule of a role allows the action."""
     for rule in ROLES.get(role, {}).get("rules", ()):
         if letter not in rule["may"] or document["resourceType"] not in named(rule["types"]):
             continue
         where = rule.get("where", "")
-        if rule.get("own") and (own is None or not belongs(document, own)):
+        if rule.get("own") and (own is None or not belongs(document, own, among)):
             continue
         if ("{patient}" in where and own is None) or (
             where and not fulfils(document, where, own or "", fhir_user)
@@ -145,7 +171,9 @@ def by_labels(who: str, glass: bool, document: Document) -> bool:
     return True
 
 
-def by_scope(scope: tuple[str, str, str, str], letter: str, document: Document, patient: str | None) -> bool:
+def by_scope(
+    scope: tuple[str, str, str, str], letter: str, document: Document, patient: str | None, among: Documents
+) -> bool:
     """Whether a scope (level, type, letters, query) allows the action."""
     level, type, letters, query = scope
     kind = document["resourceType"]
@@ -157,22 +185,22 @@ def by_scope(scope: tuple[str, str, str, str], letter: str, document: Document, 
         if kind in named(COMPARTMENT["shared"]):
             if letter not in "rs":
                 return False
-        elif not belongs(document, patient):
+        elif not belongs(document, patient, among):
             return False
     return not query or fulfils(document, query, "", "")
 
 
 def may(
     kind: str, scopes: list[tuple[str, str, str, str]], role: str | None, fhir_user: str, patient: str | None,
-    glass: bool, letter: str, document: Document,
+    glass: bool, letter: str, document: Document, among: Documents,
 ) -> bool:  # fmt: skip
     """The whole decision."""
     levels = ("system",) if kind == "system" else ("patient", "user")
-    if not any(by_scope(one, letter, document, patient) for one in scopes if one[0] in levels):
+    if not any(by_scope(one, letter, document, patient, among) for one in scopes if one[0] in levels):
         return False
     own = fhir_user.partition("/")[2] if fhir_user.startswith("Patient/") else None
     if kind == "user" and not by_role(
-        role or "", letter, document, own if role == "patient" else own, fhir_user
+        role or "", letter, document, own if role == "patient" else own, fhir_user, among
     ):
         return False
     if letter == "c" or document["resourceType"] in _FILES["labels"]["recorded"]["types"]:

@@ -31,10 +31,26 @@ def decided(
     return authority.decide(given, [each for each in read if each], affiliations)[0]
 
 
+class Around:
+    """A world in which every patient is there, and the resources that are :func:`observation` of ana (``o-ana``) and bob."""
+
+    def resource(self, type: str, id: str) -> Subject | None:
+        """The resource ``type/id``."""
+        if type == "Patient":
+            return Subject(type, id, 0, rows({"resourceType": type, "id": id}))
+        if type == "Observation" and id in ("o-ana", "o-bob"):
+            return Subject(type, id, 0, rows(observation(id[2:])))
+        return None
+
+    def resources(self, type: str) -> Sequence[Subject]:
+        """None: nothing here asks for them."""
+        return ()
+
+
 def reaches(access: Access, letter: str, document: dict[str, Any]) -> bool:
     """Whether the action ``letter`` may touch ``document``."""
     subject = Subject(document["resourceType"], document.get("id", "x"), 0, rows(document))
-    return matches(access.sight.of(letter, subject.type), subject)
+    return matches(access.sight.of(letter, subject.type), subject, Around())
 
 
 def letters(access: Access, document: dict[str, Any]) -> str:

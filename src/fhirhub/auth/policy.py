@@ -83,6 +83,8 @@ class Boundary:
     shared: frozenset[str]
     by_context: frozenset[str] = frozenset()
     """Types whose resources name the one whose rules hold for them (Binary.securityContext)."""
+    through: Mapping[str, str] = field(default_factory=dict)
+    """Type -> reference parameter: a resource is of the record that all it points to belongs to (Provenance.target)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,13 +225,18 @@ def _label(body: Mapping[str, Any], number: int) -> Label:
 def _boundary(
     body: Mapping[str, Any], groups: Mapping[str, tuple[str, ...]], types: tuple[str, ...]
 ) -> Boundary:
-    _only(body, {"about", "only", "also", "shared", "by_context"}, "compartment.toml")
-    only, also = (_codes(body.get(key, {}), types, f"compartment.toml, {key}") for key in ("only", "also"))
+    _only(body, {"about", "only", "also", "shared", "by_context", "through"}, "compartment.toml")
+    only, also, through = (
+        _codes(body.get(key, {}), types, f"compartment.toml, {key}") for key in ("only", "also", "through")
+    )
+    if any(len(codes) != 1 for codes in through.values()):
+        raise PolicyError("compartment.toml, through: one search parameter for each type")
     shared = _expanded(_strings(body.get("shared", ()), "shared"), groups, types, "shared")
     context = _strings(body.get("by_context", ()), "by_context")
     _check_types(context, types, "by_context")
     about = frozenset(_strings(body.get("about", ()), "about"))
-    return Boundary(about, only, also, frozenset(shared), frozenset(context))
+    single = {type: codes[0] for type, codes in through.items()}
+    return Boundary(about, only, also, frozenset(shared), frozenset(context), single)
 
 
 def _codes(body: Any, types: tuple[str, ...], where: str) -> dict[str, tuple[str, ...]]:

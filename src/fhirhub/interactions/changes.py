@@ -11,7 +11,7 @@ from fhirhub.errors import BadRequest, Conflict, FhirError, Issue, PreconditionF
 from fhirhub.exchange import FhirRequest
 from fhirhub.hub import Hub
 from fhirhub.resource import json
-from fhirhub.resource.meta import detach
+from fhirhub.resource.meta import detach, with_labels
 from fhirhub.search.custom import compiled, is_active, taken
 from fhirhub.store.records import Change, StaleBase, Stored, Written
 
@@ -71,6 +71,9 @@ def change(
     """
     type = document["resourceType"]
     document = hub.store.completed(document, base)
+    if method == "PUT" and base is not None:
+        # Who does not know of labels must not take the protection away; a patch does what it says.
+        document = with_labels(document, base.meta)
     if document.get("id") != id:
         rest = {name: value for name, value in document.items() if name != "id"}
         document = {"resourceType": type, "id": id, **rest}

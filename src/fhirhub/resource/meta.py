@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+from fhirhub.resource import json
+
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
 
@@ -70,6 +72,18 @@ def detach(document: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, A
         return None, content
     rest = {name: value for name, value in meta.items() if name not in _ASSIGNED}
     return rest or None, content
+
+
+def with_labels(document: dict[str, Any], meta: str | None) -> dict[str, Any]:
+    """``document``, which is to replace a version with this ``meta``, with the security labels of that version if it
+    says nothing about labels itself (https://hl7.org/fhir/R4/http.html#update: a server may keep them)."""
+    if meta is None or '"security"' not in meta:
+        return document
+    own = document.get("meta") or {}
+    labels = json.parse(meta.encode()).get("security")
+    if "security" in own or not labels:
+        return document
+    return {**document, "meta": {**own, "security": labels}}
 
 
 _IDENTITY = frozenset({"resourceType", "id", "meta"})

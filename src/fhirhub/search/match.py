@@ -5,7 +5,7 @@ reason.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,6 +29,7 @@ from fhirhub.search.predicate import (
     Not,
     OfType,
     Or,
+    Points,
     Predicate,
     Present,
     Quantity,
@@ -143,6 +144,43 @@ def _has(has: Has, subject: Subject, world: World) -> bool:
     )
 
 
+def pointed(asked: Points, rows: Rows) -> set[tuple[str, str]]:
+    """(type, id) of all that decides ``asked`` for a resource with these rows."""
+    return {(type, id) for pid, type, id in rows.references if pid == asked.pid}
+
+
+def points(
+    asked: Points, targets: Collection[tuple[str, str]], fulfils: Callable[[tuple[str, str]], bool]
+) -> bool:
+    """Whether ``asked`` holds of what points to ``targets``, of which ``fulfils`` tells those that fulfil its part."""
+    others = [name for name in targets if not fulfils(name)]
+    if asked.besides is not None and any(type not in asked.besides for type, _ in others):
+        return False
+    return len(others) < len(targets)
+
+
+def _points(asked: Points, subject: Subject, world: World) -> bool:
+    targets = pointed(asked, subject.rows)
+    if targets and isinstance(world, Alone):
+        raise Undecided("what it points to has to be looked up")
+
+    def fulfils(name: tuple[str, str]) -> bool:
+        target = world.resource(*name)
+        return target is not None and matches(asked.part, target, world)
+
+    return points(asked, targets, fulfils)
+
+
+def _beyond(asked: Chain | Has | Points, subject: Subject, world: World) -> bool:
+    """What other resources decide."""
+    match asked:
+        case Chain():
+            return _chain(asked, subject, world)
+        case Has():
+            return _has(asked, subject, world)
+    return _points(asked, subject, world)
+
+
 def matches(predicate: Predicate, subject: Subject, world: World | None = None) -> bool:
     """Whether ``subject`` fulfils ``predicate``."""
     around = Alone() if world is None else world
@@ -199,7 +237,5 @@ def matches(predicate: Predicate, subject: Subject, world: World | None = None) 
             return subject.id in ids
         case Updated(bounds):
             return subject.updated is not None and _within(bounds, subject.updated, subject.updated)
-        case Chain():
-            return _chain(predicate, subject, around)
-        case Has():
-            return _has(predicate, subject, around)
+        case Chain() | Has() | Points():
+            return _beyond(predicate, subject, around)

@@ -26,6 +26,7 @@ from fhirhub.search.predicate import (
     Near,
     Not,
     Or,
+    Points,
     Predicate,
     Present,
     Quantity,
@@ -236,5 +237,5 @@ def pids_of(leaf: Predicate) -> Iterator[int]:
         case Near(latitude, longitude):
             yield key_pid(latitude)
             yield key_pid(longitude)
-        case Refers(pid) | Worded(pid) | Concepts(pid) | Below(pid) | Kin(pid) | Present(pid):
+        case Refers(pid) | Worded(pid) | Concepts(pid) | Below(pid) | Kin(pid) | Present(pid) | Points(pid):
             yield pid

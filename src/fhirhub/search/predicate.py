@@ -245,6 +245,19 @@ class Has:
 
 
 @dataclass(frozen=True, slots=True)
+class Points:
+    """Reference parameter ``pid`` points to a resource of this server that fulfils ``part``, and to no other one but
+    of the types ``besides`` (None: to whatever else).
+
+    A resource that was deleted fulfils nothing. Rules of access ask this; no search does.
+    """
+
+    pid: int
+    part: Predicate
+    besides: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Cites:
     """Parameter ``pid`` holds the canonical url of a resource of ``type`` that fulfils ``part``.
 
@@ -292,6 +305,7 @@ Predicate = (
     | Not
     | Chain
     | Has
+    | Points
     | Cites
     | Cited
 )
@@ -313,4 +327,6 @@ def rewritten(where: Any, change: Callable[[Any], Any]) -> Any:
             return Chain(pid, type, rewritten(part, change))
         case Has(type, pid, part):
             return Has(type, pid, rewritten(part, change))
+        case Points(pid, part, besides):
+            return Points(pid, rewritten(part, change), besides)
     return change(where)

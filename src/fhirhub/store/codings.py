@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from fhirhub.search.predicate import And, Chain, Has, Keys, Not, Or, rewritten
+from fhirhub.search.predicate import And, Chain, Has, Keys, Not, Or, Points, rewritten
 from fhirhub.store.ranges import Condition
 from fhirhub.store.resolve import Fetch
 from fhirhub.store.statement import Arguments
@@ -86,7 +86,7 @@ def leaves(where: Condition) -> Iterator[Condition]:
         case And(parts) | Or(parts):
             for part in parts:
                 yield from leaves(part)
-        case Not(part) | Chain(_, _, part) | Has(_, _, part):
+        case Not(part) | Chain(_, _, part) | Has(_, _, part) | Points(_, part):
             yield from leaves(part)
         case _:
             yield where

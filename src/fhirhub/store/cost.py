@@ -21,6 +21,7 @@ from fhirhub.search.predicate import (
     Keys,
     Not,
     Or,
+    Points,
     Present,
     Refers,
     Text,
@@ -191,6 +192,9 @@ class Estimator:
             case Has(type_, _, inner):
                 source = self.compiler.number(type_)
                 return self.listing(inner, source) + 2 * self._rows(inner, source)
+            case Points(_, inner):
+                found = self._rows(where, rt)
+                return self.listing(inner, 0) + self._rows(inner, 0) + found * self.probing(where, rt)
         return size * (1 + self.probing(where, rt))
 
     def probing(self, where: Condition, rt: int) -> float:
@@ -208,6 +212,8 @@ class Estimator:
                 source = self.compiler.number(type_)
                 each = self.compiler.statistics.fan(source, rt)
                 return 1 + each * self.probing(inner, source)
+            case Points(_, inner):
+                return 1 + self.probing(inner, 0)
         return 1.0
 
     # -- words -----------------------------------------------------------------------------------------------

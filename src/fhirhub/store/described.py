@@ -13,6 +13,7 @@ from fhirhub.search.predicate import (
     Not,
     OfType,
     Or,
+    Points,
     Present,
     Refers,
     Says,
@@ -72,4 +73,6 @@ def described(definitions: Definitions, part: Condition) -> str:
             return f"the chain {name(pid)}:{type_}.({described(definitions, inner)})"
         case Has(type_, pid, inner):
             return f"_has:{type_}:{name(pid)}:({described(definitions, inner)})"
+        case Points(pid):
+            return f"what {name(pid)} points to"
     raise TypeError(part)

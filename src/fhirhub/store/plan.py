@@ -20,6 +20,7 @@ from fhirhub.search.predicate import (
     Not,
     OfType,
     Or,
+    Points,
     Present,
     Refers,
     Says,
@@ -133,7 +134,7 @@ def choose(
 
 def _can_drive(part: Condition, sort_date: int | None) -> bool:
     match part:
-        case Keys() | Refers() | Text() | Words() | Ids() | Chain() | Has():
+        case Keys() | Refers() | Text() | Words() | Ids() | Chain() | Has() | Points():
             return True
         case Range(_, key):
             # The main date is the order of every walk; as a driver of its own it would only repeat that.

@@ -19,6 +19,7 @@ from fhirhub.search.predicate import (
     Keys,
     Not,
     Or,
+    Points,
     Predicate,
     Quantity,
     Refers,
@@ -122,6 +123,8 @@ def fold(where: Condition) -> Any:
             return Chain(pid, type_, fold(part))
         case Has(type_, pid, part):
             return Has(type_, pid, fold(part))
+        case Points(pid, part, besides):
+            return Points(pid, fold(part), besides)
     return where
 
 
@@ -181,6 +184,8 @@ def together(where: Any, keys: dict[Condition, tuple[int, ...]]) -> Any:
             return Chain(pid, type_, together(part, keys))
         case Has(type_, pid, part):
             return Has(type_, pid, together(part, keys))
+        case Points(pid, part, besides):
+            return Points(pid, together(part, keys), besides)
         case Or(parts):
             inner = [together(part, keys) for part in parts]
             tokens = [part for part in inner if isinstance(part, Keys | Refers)]

@@ -17,6 +17,7 @@ from fhirhub.search.predicate import (
     Not,
     OfType,
     Or,
+    Points,
     Present,
     Refers,
     Says,
@@ -142,6 +143,8 @@ class Statistics:
                 return min(self._behind(part, type_, keys) * self.fan(rt, self.numbers[type_]), size)
             case Has(type_, _, part):
                 return min(self._behind(part, type_, keys), size)
+            case Points(_, part):
+                return min(max(self.rows(part, 0, keys), 1.0) * self.fan(rt, 0), size)
             case Updated() | Not() | Present() | Says() | OfType() | Near():
                 return size
         raise TypeError(where)

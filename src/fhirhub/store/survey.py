@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from fhirhub.search.predicate import DEFERRED, And, Chain, Contained, Has, Not, Or, Quantity, Span
+from fhirhub.search.predicate import DEFERRED, And, Chain, Contained, Has, Not, Or, Points, Quantity, Span
 
 SETTLED = frozenset(DEFERRED)
 """Kinds of leaves that stored resources and dictionaries decide."""
 FOLDED = frozenset((Span, Quantity, Or))
 """Kinds that are folded: rows of the ordered indexes, and alternatives of them."""
 _SEVERAL = frozenset((And, Or))
-_ONE = frozenset((Not, Chain, Has, Contained))
+_ONE = frozenset((Not, Chain, Has, Points, Contained))
 
 
 def kinds(where: Any) -> set[type]:

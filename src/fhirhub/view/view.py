@@ -31,6 +31,7 @@ from fhirhub.store.records import Change, HistoryPage, Page, Referenced, Stored,
 from fhirhub.store.store import Session, Store
 from fhirhub.view.events import check_writable, limited, reach
 from fhirhub.view.images import context_of, fits, redacted
+from fhirhub.view.pointing import decide
 from fhirhub.view.writing import WriteRules
 
 Name = tuple[str, str]
@@ -168,7 +169,7 @@ class View:
         if not is_open and present is None:
             return None
         stored = await self._store.vread(type, id, version)
-        if stored is None or not (is_open or self._was_visible(stored)):
+        if stored is None or not (is_open or await self._was_visible(stored)):
             return None
         if present is not None and not stored.deleted and not await self._tells_past(present, "r"):
             return None
@@ -195,7 +196,7 @@ class View:
             page.versions = [
                 self._shown(each)
                 for each in page.versions
-                if each.deleted or (told and self._was_visible(each))
+                if each.deleted or (told and await self._was_visible(each))
             ]
             self._saw(page.versions)
             return page
@@ -228,7 +229,7 @@ class View:
             self._shown(each)
             for each in versions
             if (name := (each.type, each.id)) not in closed
-            or (name in present and (each.deleted or (present[name] and self._was_visible(each, "s"))))
+            or (name in present and (each.deleted or (present[name] and await self._was_visible(each, "s"))))
         ]
 
     async def search(self, request: SearchRequest, *, whole: bool = False) -> Page:
@@ -298,9 +299,7 @@ class View:
         type = stored.type
         if self.sight.is_open("r", type):
             return stored
-        rows = change.rows
-        within = self.sight.of("r", type)
-        if rows is None or not fits(within, Subject(type, stored.id, stored.updated, rows)):
+        if not self._rules.fits(self.sight.of("r", type), change, stored):
             return replace(stored, content=None)
         return self._shown(stored)
 
@@ -371,7 +370,7 @@ class View:
         if not present.deleted:
             return True
         last = await self._store.vread(present.type, present.id, present.version - 1)
-        return last is not None and not last.deleted and self._was_visible(last, action)
+        return last is not None and not last.deleted and await self._was_visible(last, action)
 
     def _reach(self, action: str, type: str) -> str:
         """How ``action`` on a resource of ``type`` is decided; worked out once for each Access."""
@@ -392,13 +391,14 @@ class View:
             and all(self._store.definitions.by_pid[pid].code == "_security" for pid in pids_of(within.part))
         )
 
-    def _was_visible(self, stored: Stored, action: str = "r") -> bool:
+    async def _was_visible(self, stored: Stored, action: str = "r") -> bool:
         """Whether this version by itself is within reach; one that only says that it was deleted is."""
         within = self.sight.of(action, stored.type)
         if stored.deleted or within == ALL:
             return True
         rows = self._extractor.rows(json.parse(stored.render()), (self.origin.base,))
-        return fits(within, Subject(stored.type, stored.id, stored.updated, rows))
+        settled = await decide(within, rows, self._find, {}, {})
+        return fits(settled, Subject(stored.type, stored.id, stored.updated, rows))
 
     def _shown(self, stored: Stored) -> Stored:
         """``stored`` without the elements that are hidden from the caller, and labelled as such."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fhirhub.auth.access import Access
-from fhirhub.errors import Forbidden, Issue
+from fhirhub.auth.labels import underlabelled
+from fhirhub.errors import Forbidden, Issue, Unprocessable
 from fhirhub.resource import json
 from fhirhub.resource.meta import detach
 from fhirhub.search.match import Subject
@@ -14,9 +15,8 @@ from fhirhub.search.predicate import Predicate
 from fhirhub.search.sight import ALL, NAME
 from fhirhub.store.records import Change, Dangling, Stored, missing, missing_reference
 from fhirhub.view.images import TELLING, completed, fits, references_in, spellings
+from fhirhub.view.pointing import Find, Verdicts, decide, decided
 
-Find = Callable[[Predicate, str, Sequence[str]], Awaitable[dict[str, Stored]]]
-"""(condition, type, ids): those that are there and fulfil it, by id."""
 ACTIONS = {"POST": "c", "PUT": "u", "PATCH": "u", "DELETE": "d"}
 """What each verb that makes a version is in the words of scopes."""
 
@@ -28,6 +28,14 @@ class WriteRules:
         self._access = access
         self._sight = access.sight
         self._find = find
+        self._verdicts: Verdicts = {}
+
+    def fits(self, within: Predicate, change: Change, stored: Stored) -> bool:
+        """Whether ``stored``, which ``change`` left after it passed :meth:`check`, fulfils ``within``."""
+        if change.rows is None:
+            return False
+        settled = decided(within, change.rows, self._verdicts)
+        return fits(settled, Subject(stored.type, stored.id, stored.updated, change.rows))
 
     def completed(self, document: dict[str, Any], base: Stored | None) -> dict[str, Any]:
         """``document``, which is to replace ``base``, with the elements of it that the caller cannot see.
@@ -49,12 +57,17 @@ class WriteRules:
 
     async def check(self, changes: Sequence[Change]) -> None:
         """Raise what is wrong with the first of ``changes`` that is out of reach."""
+        new = {
+            (each.type, each.id): Subject(each.type, each.id, 0, each.rows)
+            for each in changes
+            if each.rows is not None
+        }
         for change in changes:
-            self._check_after(change)
+            await self._check_after(change, new)
         await self._check_before(changes)
         await self._check_references(changes)
 
-    def _check_after(self, change: Change) -> None:
+    async def _check_after(self, change: Change, new: Mapping[tuple[str, str], Subject]) -> None:
         """The new image, and the right to the action at all."""
         action, type = ACTIONS[change.method], change.type
         self._access.require(action, type)
@@ -65,12 +78,14 @@ class WriteRules:
             raise missing(type, change.id)
         if change.document is None:
             return
+        self._check_labels(change)
         if change.method == "PATCH" and type in self._sight.hidden:
             text = f"Elements of {type} are hidden from you, so it cannot be patched; use an update."
             raise Forbidden(Issue("forbidden", text, change.label or type))
         if within != ALL:
             assert change.rows is not None
-            if not fits(within, Subject(type, change.id, 0, change.rows)):
+            settled = await decide(within, change.rows, self._find, new, self._verdicts)
+            if not fits(settled, Subject(type, change.id, 0, change.rows)):
                 text = (
                     f"This {type} would be outside of what you may write: it has to belong to the patient, and to"
                     " fulfil the conditions, that your access is for."
@@ -78,6 +93,18 @@ class WriteRules:
                 raise Forbidden(Issue("forbidden", text, change.label or type))
         if not absent and type in self._sight.writable:
             self._check_elements(change, self._sight.writable[type])
+
+    def _check_labels(self, change: Change) -> None:
+        """What holds resources is no less protected than they are."""
+        assert change.document is not None
+        found = underlabelled(self._access.labels, change.document)
+        if found is not None:
+            label, path = found
+            text = (
+                f"{path} carries a security label ({label.name}), and the {change.type} around it would be open to"
+                f" more people: label it, too, in meta.security, with {' or '.join(label.codes)}."
+            )
+            raise Unprocessable(Issue("business-rule", text, f"{change.type}.meta.security"))
 
     def _check_elements(self, change: Change, writable: frozenset[str]) -> None:
         """Only elements that the caller may write differ from the base."""

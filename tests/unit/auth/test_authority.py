@@ -17,6 +17,8 @@ ANA: dict[str, Any] = {"role": "patient", "user": "ana", "fhir_user": "Patient/a
 DOC: dict[str, Any] = {"role": "practitioner", "user": "doc", "fhir_user": "Practitioner/doc"}
 V3 = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
 ACT = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
+OF_ANA, OF_BOB = ({"reference": f"Observation/o-{name}/_history/1"} for name in ("ana", "bob"))
+SHARED = {"reference": "Practitioner/doc"}
 VITAL = {"category": [{"coding": [{"system": "http://x", "code": "vital-signs"}]}]}
 
 
@@ -100,6 +102,13 @@ def test_nobody_without_a_role() -> None:
         ({"resourceType": "Task", "id": "t", "for": patient("ana")}, True),
         ({"resourceType": "Task", "id": "t", "owner": patient("ana")}, False),
         ({"resourceType": "Provenance", "id": "p", "target": [patient("ana")]}, True),
+        ({"resourceType": "Provenance", "id": "p", "target": [OF_ANA]}, True),
+        ({"resourceType": "Provenance", "id": "p", "target": [OF_ANA, patient("ana"), SHARED]}, True),
+        ({"resourceType": "Provenance", "id": "p", "target": [OF_ANA, OF_BOB]}, False),
+        ({"resourceType": "Provenance", "id": "p", "target": [patient("ana"), patient("bob")]}, False),
+        ({"resourceType": "Provenance", "id": "p", "target": [OF_ANA, {"reference": "Group/g"}]}, False),
+        ({"resourceType": "Provenance", "id": "p", "target": [OF_ANA, {"reference": "Observation/gone"}]}, False),
+        ({"resourceType": "Provenance", "id": "p", "target": [SHARED]}, False),
         ({"resourceType": "Practitioner", "id": "p"}, True),
         ({"resourceType": "ValueSet", "id": "v"}, True),
         ({"resourceType": "Binary", "id": "b", "contentType": "text/plain"}, False),
