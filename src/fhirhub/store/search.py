@@ -456,7 +456,6 @@ class Searcher:
         if not asked.parts:
             of_type = compiler.of_type("r", rt)
             return f"select count(*) from {table('resource', rt)} r where {of_type} and not r.deleted"
-        only = compiler.token_keys(asked.parts[0]) if len(asked.parts) == 1 else None
         # One key stands once for each resource, so its rows are counted in the index alone.
         counted = "count(*)" if compiler.stands_once(asked.where) else "count(distinct rid)"
         return f"select {counted} from ({compiler.rids(asked.where, rt)}) as s"

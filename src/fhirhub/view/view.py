@@ -39,10 +39,10 @@ Name = tuple[str, str]
 
 
 NOWHERE = Origin()
-
 _AT_ONCE = nullcontext()
 _OPEN, _LABELLED, _NARROW = "open", "labelled", "narrow"
 """How a read is decided: always allowed; by whether the resource has labels; by looking for it under the condition."""
+
 
 class BoundSealer:
     """Seals for one holder: what it seals opens for no other."""
@@ -84,9 +84,9 @@ class View:
         self._turn: AbstractAsyncContextManager[Any] = Lock() if session else _AT_ONCE
         self._extractor = extractor
         self.access = access
-        self.origin = origin
         self.sight = access.sight
         """What the caller may reach."""
+        self.origin = origin
         self.audit = audit
         self.trail = trail
         self.spent = 0.0
