@@ -132,6 +132,29 @@ def choose(
     return Plan("sort", best)
 
 
+def _by_date(request: SearchRequest, sort_date: int | None) -> bool:
+    sort = request.sort[0] if len(request.sort) == 1 else None
+    return sort is not None and sort.kind == "date" and sort.pid == sort_date
+
+
+def _spread(request: SearchRequest, parts: Sequence[Condition], best: int, compiler: Compiler) -> Plan | None:
+    """The walk that answers alternatives or words; None where gathering all that fulfil ``parts[best]`` is as well."""
+
+    def rows(part: Condition) -> float:
+        return compiler.statistics.rows(part, compiler.root, compiler.keys)
+
+    down = not request.sort or request.sort[0].descending
+    size, share = compiler.statistics.size(compiler.root), 1.0
+    for part in parts:
+        share *= min(max(rows(part), 1.0) / size, 1.0)
+    everything = min((request.count + 1) / share, size) * TESTED
+    apart = beside(parts[best], compiler)
+    gathering = sum(map(rows, apart))
+    if everything < gathering and all(isinstance(each, Words) for each in apart):
+        return Plan("resource", -1, down)
+    return Plan("merged", best, down) if len(apart) < len(alternatives(parts[best])) <= MERGED else None
+
+
 def _can_drive(part: Condition, sort_date: int | None) -> bool:
     match part:
         case Keys() | Refers() | Text() | Words() | Ids() | Chain() | Has() | Points():
