@@ -62,7 +62,7 @@ CASES: dict[str, list[Step]] = {
     ],
     "by form, nothing of it in the links": [
         {"do": "POST Patient/_search", "send": "gender=female&_count=5&_sort=family", "with": FORM,
-         "has": {"entry.#": 5, "entry.0.resource.id": "p1", "link.2.relation": "next"}, "save": {"next": "link.2.url", "self": "link.0.url"}},
+         "has": {"entry.#": 5, "entry.0.resource.id": "p1", "link.1.relation": "next"}, "save": {"next": "link.1.url", "self": "link.0.url"}},
         {"do": "GET {next}", "has": {"entry.#": 5, "entry.0.resource.id": "p11"}},
         {"do": "GET {self}", "has": {"entry.#": 5, "entry.0.resource.id": "p1"}},
         {"do": "POST Patient/_search?gender=male", "send": "name=muster04", "with": FORM, "has": {"entry.#": 1}},
@@ -90,7 +90,7 @@ CASES: dict[str, list[Step]] = {
     "across types": [
         {"do": "GET ?_type=Patient,Organization&_total=accurate&_count=10", "has": {
             "total": 26, "entry.#": 10, "link.0.url": f"{BASE}?_type=Patient,Organization&_total=accurate&_count=10",
-            "link.2.relation": "next"}, "save": {"next": "link.2.url"}},
+            "link.1.relation": "next"}, "save": {"next": "link.1.url"}},
         {"do": "GET {next}", "has": {"entry.#": 10}},
         {"do": "GET ?_type=Patient,Observation&_id=p1,b1,o&_sort=_id", "has": {
             "entry.#": 2, "entry.0.resource.id": "b1", "entry.1.resource.id": "p1"}},
@@ -113,25 +113,25 @@ CASES: dict[str, list[Step]] = {
             "entry.#": 2, "entry.0.resource.id": "o", "entry.1.resource.id": "p1"}},
         {"do": "GET ?_type=Patient,Organization&_has:Observation:subject:code=8480-6", "status": 400, "issue": "does not refer"},
         {"do": "POST _search", "send": "_type=Patient,Organization&name=muster&_count=2", "with": FORM,
-         "has": {"entry.#": 2}, "save": {"next": "link.2.url"}},
+         "has": {"entry.#": 2}, "save": {"next": "link.1.url"}},
         {"do": "GET {next}", "has": {"entry.#": 2, "link.3.relation": "next"}},
         {"do": "GET ?_type=Patient,Organization&_elements=name&_id=o", "has": {"entry.#": 1}},
         {"do": "GET ?_type=Patient,Observation&_sort=_id,_id", "status": 400},
     ],
     "in a compartment": [
         {"do": "GET Patient/p1/Observation?date=ge2020-01-03&_count=2&_total=accurate", "has": {
-            "total": 5, "entry.#": 2, "link.2.relation": "next",
-            "link.0.url": f"{BASE}/Patient/p1/Observation?date=ge2020-01-03&_count=2&_total=accurate"}, "save": {"next": "link.2.url"}},
+            "total": 5, "entry.#": 2, "link.1.relation": "next",
+            "link.0.url": f"{BASE}/Patient/p1/Observation?date=ge2020-01-03&_count=2&_total=accurate"}, "save": {"next": "link.1.url"}},
         {"do": "GET {next}", "has": {"entry.#": 2}},
         {"do": "GET Patient/p2/Observation", "has": {"entry": "-"}},
         {"do": "GET Patient/p1/Patient", "has": {"entry.#": 1, "entry.0.resource.id": "p1"}},
         {"do": "GET Patient/p1/Observation?nonsense=1", "status": 400},
         {"do": "GET Patient/p1/Organization", "status": 404, "issue": "compartment"},
         {"do": "GET Organization/o/Observation", "status": 405},
-        {"do": "POST Patient/p1/Observation/_search", "send": "_count=3", "with": FORM, "has": {"entry.#": 3}, "save": {"next": "link.2.url"}},
+        {"do": "POST Patient/p1/Observation/_search", "send": "_count=3", "with": FORM, "has": {"entry.#": 3}, "save": {"next": "link.1.url"}},
         {"do": "GET {next}", "has": {"entry.#": 3}},
         {"do": "GET Patient/p1/*?_count=5&_total=accurate", "has": {
-            "total": 8, "entry.#": 5, "link.0.url": f"{BASE}/Patient/p1/*?_count=5&_total=accurate"}, "save": {"next": "link.2.url"}},
+            "total": 8, "entry.#": 5, "link.0.url": f"{BASE}/Patient/p1/*?_count=5&_total=accurate"}, "save": {"next": "link.1.url"}},
         {"do": "GET {next}", "has": {"entry.#": 3, "link.2.relation": "previous"}},
         {"do": "GET Patient/p1/*?_type=Observation", "has": {"entry.#": 7}},
         {"do": "GET Patient/p1/*?_type=Organization", "status": 400, "issue": "not a resource type"},

@@ -8,7 +8,7 @@ from dataclasses import replace
 from fhirhub.errors import Issue, NotFound
 from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.hub import Hub
-from fhirhub.interactions.bundles import bundle, found_entry, notes_entry, url_with, whole_entry
+from fhirhub.interactions.bundles import Link, bundle, found_entry, notes_entry, url_with, whole_entry
 from fhirhub.interactions.compartment import member, members
 from fhirhub.interactions.hints import hint
 from fhirhub.interactions.inside import shown
@@ -19,8 +19,6 @@ from fhirhub.search.predicate import And, Predicate
 from fhirhub.search.request import SearchRequest
 from fhirhub.store.records import Page
 
-Given = tuple[str, list[tuple[str, str]]]
-"""A link relation and its parameters."""
 _ABOUT_THE_ANSWER = frozenset({"_format", "_pretty"})
 
 
@@ -57,8 +55,9 @@ async def _page(
 ) -> FhirResult:
     """One page of a search on ``type``, whose links begin with ``path``; ``within`` narrows it."""
     parameters = opened(hub, path.removeprefix(request.base), request.parameters)
-    search = hub.parser.parse(
-        type, parameters, lenient=request.prefer.lenient, bases=(request.base,), contained=within is None
+    asker = hub.access.sight.holder
+    search = hub.parser.understood(
+        type, parameters, request.prefer.lenient, (request.base,), within is None, asker
     )
     if within is not None:
         search = replace(search, where=And((within, search.where)))
@@ -73,13 +72,12 @@ async def _answer(
         search = replace(search, count=min(search.count, search.most))
     page = await hub.store.search(search)
     hides_self = request.content_type == "form" or was_sealed
-    links = _hidden(hub, path.removeprefix(request.base), _links(search, page, request), hides_self)
+    links = _links(hub, request, search, page, path, hides_self)
     hinted = await hint(hub, search, page, request.base)
     if hinted is not None:
         page.notes.append(hinted)
     entries = _entries(hub, request.base, search, page)
-    told = [(relation, url_with(path, given)) for relation, given in links]
-    return FhirResult(200, bundle("searchset", page.total, told, entries, hub.clock()))
+    return FhirResult(200, bundle("searchset", page.total, links, entries, hub.clock()))
 
 
 async def search_system(hub: Hub, request: FhirRequest) -> FhirResult:
@@ -138,12 +136,20 @@ def _shaped(hub: Hub, base: str, search: SearchRequest, page: Page) -> Iterator[
             yield found_entry(base, stored, resource, "match", place, page.scores.get(stored.rid))
 
 
-def _links(search: SearchRequest, page: Page, request: FhirRequest) -> list[Given]:
-    """self, first, previous and next, each with its parameters."""
+def _links(
+    hub: Hub, request: FhirRequest, search: SearchRequest, page: Page, path: str, hides_self: bool
+) -> list[Link]:
+    """self, first, previous and next; what was searched for is sealed in them, not told in words.
+
+    ``self`` tells how the server has understood the search, except where ``hides_self``: that came in a form, or sealed
+    itself.
+    """
     about = [pair for pair in request.parameters if pair[0] in _ABOUT_THE_ANSWER]
     applied = [pair for pair in search.applied if pair[0] not in _ABOUT_THE_ANSWER]
-    cursors: dict[str, str | None] = {"self": search.cursor or "", "first": "", "previous": page.previous, "next": page.next,
-               "related": page.related}  # fmt: skip
+    # The first page is its own first: a link to it would only be sealed for nothing.
+    first = None if search.cursor is None else ""
+    cursors: dict[str, str | None] = {"self": search.cursor or "", "first": first, "previous": page.previous,
+               "next": page.next, "related": page.related}  # fmt: skip
     left = applied
     if search.most:
         left = _counted_down(search, applied, len(page.matches))
@@ -152,32 +158,19 @@ def _links(search: SearchRequest, page: Page, request: FhirRequest) -> list[Give
         if search.cursor:
             # How many there were before is not known here: whoever goes back begins anew.
             cursors["first"] = cursors["previous"] = None
-    return [
-        (
-            relation,
-            [*(left if relation == "next" else applied), *([(CURSOR, cursor)] if cursor else []), *about],
-        )
-        for relation, cursor in cursors.items()
-        if cursor is not None
-    ]
+    told: list[Link] = []
+    for relation, cursor in cursors.items():
+        if cursor is None:
+            continue
+        asked = left if relation == "next" else applied
+        if cursor:
+            asked = [*asked, (CURSOR, cursor)]
+        if relation != "self" or hides_self:
+            asked = [(CURSOR, sealed(hub, path.removeprefix(request.base), asked))]
+        told.append((relation, url_with(path, [*asked, *about])))
+    return told
 
 
 def _counted_down(search: SearchRequest, applied: list[tuple[str, str]], shown: int) -> list[tuple[str, str]]:
     """``applied`` for the next page: of ``_maxresults``, what is left."""
     return [(name, str(search.most - shown) if name == "_maxresults" else value) for name, value in applied]
-
-
-def _hidden(hub: Hub, place: str, links: list[Given], hides_self: bool) -> list[Given]:
-    """``links`` that carry what was searched for sealed, not in words.
-
-    ``self`` tells how the server has understood the search, except where that came in a form or sealed itself.
-    """
-    shown: list[Given] = []
-    for relation, given in links:
-        if relation == "self" and not hides_self:
-            shown.append((relation, given))
-            continue
-        about = [pair for pair in given if pair[0] in _ABOUT_THE_ANSWER]
-        asked = [pair for pair in given if pair[0] not in _ABOUT_THE_ANSWER]
-        shown.append((relation, [(CURSOR, sealed(hub, place, asked)), *about]))
-    return shown

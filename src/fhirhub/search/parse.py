@@ -16,6 +16,7 @@ from fhirhub.search.predicate import And, Contained, OfType, Or, Predicate
 from fhirhub.search.registry import Registry
 from fhirhub.search.request import SearchRequest
 from fhirhub.search.results import IGNORED, Fields, Results
+from fhirhub.search.understood import Understood
 
 _INCLUDES = ("_include", "_revinclude")
 
@@ -40,6 +41,7 @@ class SearchParser:
         self._clock = clock
         self._filters = Filters(self.registry)
         self._results = Results(self.registry, self._filters)
+        self._understood = Understood()
 
     def query(self, bases: Sequence[str] = ()) -> Query:
         """The context of one parse; ``bases`` are the urls (no final slash) under which this server is
@@ -52,6 +54,23 @@ class SearchParser:
     def criterion(self, type: str, name: str, value: str, bases: Sequence[str] = ()) -> Predicate:
         """One criterion, for callers that build searches themselves."""
         return self._filters.predicate(type, name, value, self.query(bases))
+
+    def understood(
+        self,
+        type: str,
+        parameters: tuple[tuple[str, str], ...],
+        lenient: bool,
+        bases: tuple[str, ...],
+        contained: bool,
+        asker: str,
+    ) -> SearchRequest:
+        """As :meth:`parse`; what ``asker`` asks again is the same object again (:class:`Understood`)."""
+        asked = (type, parameters, lenient, bases, contained, asker)
+        request = self._understood.get(asked)
+        if request is None:
+            request = self.parse(type, parameters, lenient=lenient, bases=bases, contained=contained)
+            self._understood.keep(asked, request)
+        return request
 
     def parse(
         self,
