@@ -22,6 +22,7 @@ from fhirhub.search.predicate import (
     Not,
     OfType,
     Or,
+    Points,
     Present,
     Refers,
     Says,
@@ -40,8 +41,6 @@ PROBES = 3
 LISTED = 5_000.0
 """What is to be left out is listed first, once for a statement, when no more than so many rows are expected of it."""
 
-LISTED = 5_000.0
-"""What is to be left out is listed first, once for a statement, when no more than so many rows are expected of it."""
 PROBE = " offset 0"
 """Ends an existence test: without it, Postgres makes a join or a hash of it, which reads all rows of a key."""
 
@@ -143,23 +142,6 @@ class Compiler:
         return False
 
     # -- tests ------------------------------------------------------------------------------------------------
-    def is_listed(self, where: Condition) -> bool:
-        """Whether ``where`` only leaves out what few rows tell, which costs a candidate next to nothing."""
-        if not isinstance(where, Not) or not isinstance(where.part, Keys | Refers):
-            return False
-        return self.statistics.rows(where.part, self.root, self.keys) <= LISTED
-
-    def stands_once(self, where: Condition) -> bool:
-        """Whether :meth:`rids` lists no resource twice."""
-        match where:
-            case Keys() | Refers():
-                return len(self.token_keys(where) or ()) <= 1
-            case And(parts) if parts:
-                return self.stands_once(self._best(parts, self.root))
-            case Ids() | And() | Not() | Present() | Updated() | OfType() | Says() | Near():
-                return True
-        return False
-
 
     def test(self, where: Condition, of: Candidate) -> str:
         """A boolean expression: does the candidate fulfil ``where``?"""
@@ -196,14 +178,12 @@ class Compiler:
                 return " and ".join(self.test(part, of) for part in parts) if parts else "true"
             case Or(parts):
                 return "(" + " or ".join(self.test(part, of) for part in parts) + ")" if parts else "false"
-            case Not(part):
             case Not(Keys() | Refers() as part) if self.is_listed(where):
                 return self._test_left_out(self.token_keys(part) or (), of)
+            case Not(part):
                 return f"not ({self.test(part, of)})"
-            case Chain():
-                return self._test_chain(where, of)
-            case Has():
-                return self._test_has(where, of)
+            case Chain() | Has() | Points():
+                return self._test_beyond(where, of)
         raise TypeError(where)
 
     def _test_keys(self, keys: tuple[int, ...], of: Candidate) -> str:
@@ -218,18 +198,6 @@ class Compiler:
             for key in keys
         ]
         return found[0] if len(found) == 1 else "(" + " or ".join(found) + ")"
-    def _test_left_out(self, keys: tuple[int, ...], of: Candidate) -> str:
-        if not keys:
-            return "true"
-        if of.dated and len(keys) <= PROBES:
-            return f"not ({self._test_keys(keys, of)})"
-        row = self.alias()
-        # An array made once, then hashed: Postgres expects few of it, whatever it thinks of the keys.
-        return (
-            f"{of.rid} not in (select unnest(array(select {row}.rid from {table('token', of.rt)} {row}"
-            f" where {row}.key = any ({self.arguments.bigs(list(keys))}))))"
-        )
-
 
     def _test_left_out(self, keys: tuple[int, ...], of: Candidate) -> str:
         if not keys:
@@ -264,6 +232,14 @@ class Compiler:
             f" * cos({north}) * sin(({east} - radians({longitude})) / 2) ^ 2)))"
         )
 
+    def _test_beyond(self, where: Chain | Has | Points, of: Candidate) -> str:
+        match where:
+            case Chain():
+                return self._test_chain(where, of)
+            case Has():
+                return self._test_has(where, of)
+        return self._test_points(where, of)
+
     def _test_chain(self, where: Chain, of: Candidate) -> str:
         target = Candidate(self.alias(), self.number(where.type), dated=False)
         first, last = where.pid << VALUE_BITS, (where.pid + 1) << VALUE_BITS
@@ -282,6 +258,22 @@ class Compiler:
         return (
             f"exists (select from {table('token', source.rt)} {source.alias}{source.join()}"
             f" where {source.alias}.key = {self.arguments.big(where.pid << VALUE_BITS)} | {of.rid} and {inner}{PROBE})"
+        )
+
+    def _test_points(self, where: Points, of: Candidate) -> str:
+        target = Candidate(self.alias(), 0, dated=False, is_resource=True)
+        keys, row = self.alias(), target.alias
+        first, last = where.pid << VALUE_BITS, (where.pid + 1) << VALUE_BITS
+        fulfils = f"(not {row}.deleted and ({self.test(where.part, target)})) is true"
+        verdict = "bool_or(own)"
+        if where.besides is not None:
+            numbers = [self.number(each) for each in where.besides]
+            verdict += f" and bool_and(own or rt = any ({self.arguments.add(numbers, 'smallint[]')}))"
+        return (
+            f"(select coalesce({verdict}, false) from (select {row}.rt, {fulfils} as own"
+            f" from (select k & {VALUE_MASK} as rid from unnest({of.resource()}.keys) as k"
+            f" where k >= {first} and k < {last} offset 0) as {keys} cross join lateral"
+            f" (select * from resource r where r.rid = {keys}.rid offset 0) as {row}) as p)"
         )
 
     # -- conditions on rows of the ordered indexes ---------------------------------------------------------------
@@ -392,7 +384,29 @@ class Compiler:
                     f" and not r.deleted"
                     f" offset 0) as {target}"
                 )
+            case Points():
+                return self._pointing(where, rt)
         return self._filtered(where, rt)
+
+    def _pointing(self, where: Points, rt: int) -> str:
+        row, target = self.alias(), self.alias()
+        source = Candidate(row, rt, dated=False)
+        test = self._test_points(where, source)
+        return (
+            f"select {row}.rid from (select distinct rid from ({self._anywhere(where.part)}) as x) as {target}"
+            f" cross join lateral (select t.rid from {table('token', rt)} t"
+            f" where t.key = {self.arguments.big(where.pid << VALUE_BITS)} | {target}.rid offset 0) as {row}"
+            f"{source.join()} where {test}"
+        )
+
+    def _anywhere(self, where: Condition) -> str:
+        """A select of ``rid`` of all resources that fulfil ``where``, of whatever type."""
+        match where:
+            case Or(parts) if parts:
+                return " union all ".join(f"({self._anywhere(part)})" for part in parts)
+            case And((OfType((type_,)), part)):
+                return self.rids(part, self.number(type_))
+        return self.rids(where, 0)
 
     def _intersection(self, parts: tuple[Condition, ...], rt: int) -> str:
         best = self._best(parts, rt)
@@ -416,7 +430,3 @@ class Compiler:
             f"select {candidate.rid} from {table('resource', rt)} {candidate.alias}{candidate.join()}"
             f" where {self.of_type(candidate.alias, rt)} and not {candidate.alias}.deleted and {test}"
         )
-    def _best(self, parts: tuple[Condition, ...], rt: int) -> Condition:
-        """The part to begin with."""
-        return min(parts, key=lambda part: self.statistics.rows(part, rt, self.keys))
-
