@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fhirhub.auth.policy import Label
-from fhirhub.auth.policy import Label
 from fhirhub.auth.scope import Scope
 from fhirhub.errors import Forbidden, Issue
 from fhirhub.exchange import Caller
@@ -25,8 +24,6 @@ class Access:
     """Those that count: a person's ``patient/`` and ``user/`` scopes, a service's ``system/`` scopes."""
     levels: tuple[str, ...] = ("user",)
     """Levels of scopes that could help this caller."""
-    labels: tuple[Label, ...] = ()
-    """The security labels that close something to somebody, be it this caller or others."""
     known: dict[tuple[str, str], str] = field(default_factory=dict, repr=False)
     """(action, type) -> what the View has found out about it."""
     labels: tuple[Label, ...] = ()
