@@ -31,7 +31,7 @@ from fhirhub.search.predicate import (
     Words,
 )
 from fhirhub.search.rows import STRING_LENGTH, VALUE_BITS, VALUE_MASK
-from fhirhub.store.ranges import Condition, Range
+from fhirhub.store.ranges import SPANS, Condition, Range
 from fhirhub.store.statement import Arguments, table
 from fhirhub.store.statistics import Statistics
 from fhirhub.store.texts import Found
@@ -40,6 +40,9 @@ PROBES = 3
 """More alternatives than this are looked for in the resource's own key array instead of the token index."""
 LISTED = 5_000.0
 """What is to be left out is listed first, once for a statement, when no more than so many rows are expected of it."""
+
+UNITS = ("unit", "label")
+"""The columns of a number that may hold its unit: as coded, and as printed where that differs."""
 
 PROBE = " offset 0"
 """Ends an existence test: without it, Postgres makes a join or a hash of it, which reads all rows of a key."""
@@ -284,8 +287,8 @@ class Compiler:
             return f"{row}.key = {self.arguments.big(where.key)} and {self.text(where, row)}"
         return f"{row}.key = any ({self.arguments.bigs(where.keys)}) and {self.range(where, row)}"
 
-    def range(self, where: Range, row: str) -> str:
-        """The bounds and the unit of a date or number row."""
+    def range(self, where: Range, row: str, column: str = "") -> str:
+        """The bounds and the unit of a date or number row; ``column`` is the only one that may hold the unit."""
         if where.others:
             return (
                 "("
@@ -298,6 +301,11 @@ class Compiler:
         if where.unit is None:
             return bounds
         unit = self.arguments.add(where.unit, "integer")
+        if column:
+            # The index of what is printed has only what is not coded like that.
+            return (
+                f"{bounds} and {row}.{column} = {unit}{f' and {row}.label <> 0' if column == 'label' else ''}"
+            )
         return f"{bounds} and ({row}.unit = {unit} or {row}.label = {unit})"
 
     def text(self, where: Text, row: str) -> str:
@@ -344,6 +352,8 @@ class Compiler:
                 key, among = self.arguments.big(where.key), self.arguments.add(list(where.among), "text[]")
                 rows = f"{table('string', rt)} {row} where {row}.key = {key}"
                 return f"select {row}.rid from {rows} and {row}.text = any ({among})"
+            case Range("number"):
+                return self._measured(where, rt)
             case Text() | Range():
                 name = table_of(where)
                 return f"select {row}.rid from {table(name, rt)} {row} where {self.condition(where, row)}"
@@ -398,6 +408,23 @@ class Compiler:
             f" where t.key = {self.arguments.big(where.pid << VALUE_BITS)} | {target}.rid offset 0) as {row}"
             f"{source.join()} where {test}"
         )
+
+    def _measured(self, where: Range, rt: int) -> str:
+        """The rows of numbers, as the index has them: by class, then by unit."""
+        found, add = [], self.arguments.add
+        for n, span in enumerate(SPANS["number"]):
+            keys = self.arguments.bigs(where.keys[n :: len(SPANS["number"])])
+            for each in (replace(where, others=()), *where.others):
+                for column in ("",) if each.unit is None else UNITS:
+                    row = self.alias()
+                    wanted = [f"{row}.key = any ({keys})", self.range(each, row, column)]
+                    for bound, sign in zip(each.implied(span), (">=", "<="), strict=True):
+                        if bound is not None:
+                            wanted.append(f"{row}.lo {sign} {add(bound, each.cast)}")
+                    found.append(
+                        f"select {row}.rid from {table('number', rt)} {row} where {' and '.join(wanted)}"
+                    )
+        return " union all ".join(f"({each})" for each in found)
 
     def _anywhere(self, where: Condition) -> str:
         """A select of ``rid`` of all resources that fulfil ``where``, of whatever type."""

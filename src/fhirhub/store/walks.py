@@ -9,7 +9,7 @@ from fhirhub.search.predicate import Keys, Refers, Text
 from fhirhub.search.request import SCORE, SearchRequest, Sort
 from fhirhub.search.rows import MAX_DATE, MIN_DATE, STRING_LENGTH, VALUE_BITS
 from fhirhub.store.plan import Plan, alternatives, parts_of, walked
-from fhirhub.store.predicates import PROBE, Candidate, Compiler, table_of
+from fhirhub.store.predicates import PROBE, UNITS, Candidate, Compiler, table_of
 from fhirhub.store.ranges import SPANS, Bounds, Condition, Range
 from fhirhub.store.score import scored
 from fhirhub.store.statement import document_values, table
@@ -250,10 +250,19 @@ class Walker:
                 self.compiler.text(driver, "c"),
             ]
             return [self._range_leg(driver, rows, "text", "text", condition)]
-        return [
-            self._range_leg(driver, rows, "lo", driver.cast, self._class_conditions(driver, key, span))
-            for key, span in zip(driver.keys, driver.spans, strict=True)
-        ]
+        legs = []
+        for key, span in zip(driver.keys, driver.spans, strict=True):
+            for each in (replace(driver, others=()), *driver.others):
+                if each.unit is None and each.table == "number":
+                    legs.append(
+                        self._all_units_leg(driver, rows, self._class_conditions(each, key, span), key)
+                    )
+                    continue
+                # One walk for each unit, coded or printed: the index has the values of each in their order.
+                for column in ("",) if each.unit is None else UNITS:
+                    conditions = self._class_conditions(each, key, span, column)
+                    legs.append(self._range_leg(driver, rows, "lo", driver.cast, conditions))
+        return legs
 
     def _range_leg(
         self, driver: Text | Range, rows: str, column: str, cast: str, condition: list[str]
@@ -267,9 +276,22 @@ class Walker:
             f" where {' and '.join(wanted)} order by {self._order([f'c.{column}', 'c.rid'])}"
         )
 
-    def _class_conditions(self, driver: Range, key: int, span: float) -> list[str]:
+    def _all_units_leg(self, driver: Range, rows: str, conditions: list[str], key: int) -> str:
+        """The walks of all the units that there are, which the index tells one by one."""
+        leg = self._range_leg(driver, rows, "lo", driver.cast, [*conditions, "c.unit = k.unit"])
+        limit, own = self.compiler.arguments.add(self.limit, "bigint"), self.compiler.arguments.big(key)
+        next = f"select c.unit from {rows} c where c.key = {own}{{}} order by c.unit limit 1"
+        return (
+            f"select n.k0, n.rid from (with recursive known (unit) as (({next.format('')}) union all"
+            f" select ({next.format(' and c.unit > k.unit')}) from known k where k.unit is not null)"
+            f" select unit from known where unit is not null) as k cross join lateral ({leg} limit {limit}) as n"
+            f" order by {self._order(['n.k0', 'n.rid'])}"
+        )
+
+    def _class_conditions(self, driver: Range, key: int, span: float, column: str = "") -> list[str]:
+        """What the rows of a class fulfil; ``column`` is the one that is to hold the unit."""
         add = self.compiler.arguments.add
-        found = [f"c.key = {add(key, 'bigint')}", self.compiler.range(driver, "c")]
+        found = [f"c.key = {add(key, 'bigint')}", self.compiler.range(driver, "c", column)]
         lowest, highest = driver.implied(span)
         if lowest is not None:
             found.append(f"c.lo >= {add(lowest, driver.cast)}")
