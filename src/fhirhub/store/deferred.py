@@ -37,6 +37,7 @@ from fhirhub.search.predicate import (
 from fhirhub.search.rows import VALUE_BITS, VALUE_MASK, hashed_key
 from fhirhub.search.terminology import MOST, Code, Missing, Shelf, expanded, hierarchy, not_known
 from fhirhub.store.codings import spelt_out
+from fhirhub.store.discreet import rounded
 from fhirhub.store.resolve import Fetch
 
 PHRASES = 5000
@@ -91,8 +92,11 @@ class Deferred:
     definitions: Definitions
     secret: bytes
 
-    async def settled(self, where: Predicate, fetch: Fetch) -> Predicate:
-        """``where`` without deferred leaves. Raises BadRequest for what is not known or fits too much."""
+    async def settled(self, where: Predicate, fetch: Fetch, *, even: bool = False) -> Predicate:
+        """``where`` without deferred leaves. Raises BadRequest for what is not known or fits too much.
+
+        ``even``: what texts and uris come to looks the same whether any of them fits or none.
+        """
         leaves = deferred_in(where)
         if not leaves:
             return where
@@ -104,7 +108,7 @@ class Deferred:
                     inside = {row["text"]: row["n"] for row in await fetch(INSIDE, PLACE)}
                 found[leaf] = await self._contained(leaf, inside, fetch)
             elif leaf not in found:
-                found[leaf] = await self._settle(leaf, fetch)
+                found[leaf] = await self._settle(leaf, fetch, even)
         whole: Predicate = replaced(where, found)
         return whole if inside is None else without_nothing(whole)
 
@@ -133,16 +137,17 @@ class Deferred:
         }
         return replaced(where, found)
 
-    async def _settle(self, leaf: Predicate, fetch: Fetch) -> Predicate:
+    async def _settle(self, leaf: Predicate, fetch: Fetch, even: bool = False) -> Predicate:
         match leaf:
             case Measure():
                 return await self._measure(leaf, fetch)
             case Worded():
-                return await self._worded(leaf, fetch)
+                return await self._called((leaf.pid,), leaf.words, leaf.paths, fetch, even=even)
             case Spoken():
-                return await self._spoken(leaf, fetch)
+                return await self._spoken(leaf, fetch, even)
             case Below():
-                return await self._below(leaf, fetch)
+                keys = await self._below(leaf, fetch)
+                return Keys(rounded(keys, leaf.pid) if even else keys)
             case Kin():
                 rt = self.definitions.type_number[leaf.type]
                 rows = await fetch(UP if leaf.above else DOWN, rt, leaf.id, leaf.by, KIN + 1)
@@ -160,14 +165,12 @@ class Deferred:
         rows = await fetch(UNITS_OF, UNITS, [unit.name]) if unit is not None else ()
         return in_units(asked, sorted((row["raw"], row["key"]) for row in rows))
 
-    async def _worded(self, asked: Worded, fetch: Fetch) -> Predicate:
-        return await self._called((asked.pid,), asked.words, asked.paths, fetch)
-
-    async def _spoken(self, asked: Spoken, fetch: Fetch) -> Predicate:
+    async def _spoken(self, asked: Spoken, fetch: Fetch, even: bool) -> Predicate:
         kept = Words(asked.word, asked.narrative_only)
         if asked.narrative_only:
             return kept
-        return Or((kept, await self._called(asked.pids, asked.word, asked.paths, fetch, asked.pid)))
+        called = await self._called(asked.pids, asked.word, asked.paths, fetch, asked.pid, even=even)
+        return Or((kept, called))
 
     async def _called(
         self,
@@ -176,30 +179,34 @@ class Deferred:
         paths: tuple[tuple[str, str], ...],
         fetch: Fetch,
         own: int = 0,
+        *,
+        even: bool,
     ) -> Predicate:
         """A token of one of ``pids`` is described by a text with a word that starts with ``words``."""
         escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         rows = await fetch(WORDED, [*pids, own], escaped, PHRASES + 1)
         _bounded(rows, PHRASES, f"The text '{words[:40]}' fits too many codes")
-        if not rows:
+        if not rows and not even:
             return Or(())
         # A code may be called differently elsewhere: what counts is the text in the resource. The keys of ``own``
         # are those of the texts themselves.
         exact = sorted({row["key"] for row in rows if row["pid"] == own})
         coded = sorted({row["key"] for row in rows if row["pid"] != own})
         texts = sorted({row["raw"] for row in rows if row["pid"] != own})
+        if even:
+            exact, coded = list(rounded(exact, own)) if own else [], list(rounded(coded, (*pids, own)[0]))
         parts: list[Predicate] = [Keys(tuple(exact))] if exact else []
         if coded:
             parts.append(And((Keys(tuple(coded)), Says(paths, tuple(texts)))))
         return parts[0] if len(parts) == 1 else Or(tuple(parts))
 
-    async def _below(self, asked: Below, fetch: Fetch) -> Predicate:
+    async def _below(self, asked: Below, fetch: Fetch) -> tuple[int, ...]:
         stem = asked.uri.rstrip("/")
         escaped = stem.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         deeper = [escaped + ".%"] if "|" in stem else [escaped + "/%", escaped + "|%"]
         rows = await fetch(BELOW, asked.pid, stem, [asked.uri, stem], deeper, PHRASES + 1)
         _bounded(rows, PHRASES, f"Too many urls are below {asked.uri[:100]}")
-        return Keys(tuple(sorted({row["key"] for row in rows})))
+        return tuple(sorted({row["key"] for row in rows}))
 
     # -- terminology -----------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ the way it would have gone, and finds as little as it would have been shown.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import count, islice
 
 from fhirhub.search.rows import VALUE_BITS, key_pid
@@ -32,8 +32,13 @@ def evened(
     for code in sorted(codes):
         known = codings.get(code, ())
         wanted = _step(len(known)) if code in told else max(len(known), 1)
-        filled[code] = (*known, *islice(_fillers(code, numbers), wanted - len(known)))
+        filled[code] = (*known, *islice(_fillers(key_pid(code), numbers), wanted - len(known)))
     return filled
+
+
+def rounded(keys: Sequence[int], pid: int) -> tuple[int, ...]:
+    """``keys`` with so many of no row, by parameter ``pid``, that their number says little."""
+    return (*keys, *islice(_fillers(pid, count()), _step(len(keys)) - len(keys)))
 
 
 def _step(size: int) -> int:
@@ -43,7 +48,7 @@ def _step(size: int) -> int:
     return step
 
 
-def _fillers(code: int, numbers: Iterator[int]) -> Iterator[int]:
+def _fillers(pid: int, numbers: Iterator[int]) -> Iterator[int]:
     """Reference keys to rids that no resource ever gets: no token stands under such a key."""
-    base = key_pid(code) << VALUE_BITS
+    base = pid << VALUE_BITS
     return (base | number % BLOCK for number in numbers)

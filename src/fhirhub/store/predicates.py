@@ -97,6 +97,8 @@ class Compiler:
     types: tuple[int, ...]
     """Numbers of the types that are searched."""
     arguments: Arguments = field(default_factory=Arguments)
+    listing: bool = True
+    """Whether tests may make lists of what is to be left out, whichever candidates there are."""
     _aliases: int = 0
 
     def alias(self) -> str:
@@ -178,16 +180,35 @@ class Compiler:
             case Updated(bounds):
                 return self.bounds(bounds, {"lo": f"{of.resource()}.updated"}, "bigint")
             case And(parts):
-                return " and ".join(self.test(part, of) for part in parts) if parts else "true"
+                return self._test_all(parts, of)
             case Or(parts):
                 return "(" + " or ".join(self.test(part, of) for part in parts) + ")" if parts else "false"
-            case Not(Keys() | Refers() as part) if self.is_listed(where):
+            case Not(Not(part)):
+                return self._test_only(part, of)
+            case Not(Keys() | Refers() as part) if self.listing and self.is_listed(where):
                 return self._test_left_out(self.token_keys(part) or (), of)
             case Not(part):
                 return f"not ({self.test(part, of)})"
             case Chain() | Has() | Points():
                 return self._test_beyond(where, of)
         raise TypeError(where)
+
+    def _test_all(self, parts: tuple[Condition, ...], of: Candidate) -> str:
+        """All of ``parts``; those that are only to be tested (:mod:`fhirhub.search.narrowing`) where the others hold."""
+        last = [part for part in parts if isinstance(part, Not) and isinstance(part.part, Not)]
+        first = [part for part in parts if part not in last]
+        tests = [" and ".join(self.test(part, of) for part in some) for some in (first, last) if some]
+        if len(tests) < 2:
+            return tests[0] if tests else "true"
+        # Postgres would test in the order of what it takes for the cost, and come to what the others keep hidden.
+        return f"case when {tests[0]} then {tests[1]} else false end"
+
+    def _test_only(self, part: Condition, of: Candidate) -> str:
+        """``part`` without a look at anything but the candidate."""
+        listing, self.listing = self.listing, False
+        found = self.test(part, of)
+        self.listing = listing
+        return f"({found})"
 
     def _test_keys(self, keys: tuple[int, ...], of: Candidate) -> str:
         if not keys:

@@ -21,6 +21,13 @@ from unnest($1::smallint[], $2::text[]) with ordinality as k (rt, id, n)
 cross join lateral (select * from resource r where r.rt = k.rt and r.id = k.id offset 0) as r
 """
 
+GONE = f"""
+select k.n, {COLUMNS}
+from unnest($1::smallint[], $2::text[]) with ordinality as k (rt, id, n)
+cross join lateral (select * from resource r where r.rt = k.rt and r.id = k.id offset 0) as r
+where r.deleted
+"""
+
 VERSION = """
 select r.id, h.rid, h.version, h.updated, h.deleted, h.method, h.meta::text as meta, h.content::text as content
 from resource r
@@ -112,11 +119,12 @@ def stored(type_: str, id_: str, row: asyncpg.Record) -> Stored | None:
 
 
 async def read_many(
-    fetch: Fetch, type_number: dict[str, int], wanted: Sequence[tuple[str, str]]
+    fetch: Fetch, type_number: dict[str, int], wanted: Sequence[tuple[str, str]], sql: str = MANY
 ) -> list[Stored | None]:
-    """The current versions of many resources in one statement, in the order asked for."""
+    """The current versions of many resources in one statement, in the order asked for; by :data:`GONE`, of those that
+    were deleted."""
     found: list[Stored | None] = [None] * len(wanted)
-    rows = await fetch(MANY, [type_number[t] for t, _ in wanted], [i for _, i in wanted])
+    rows = await fetch(sql, [type_number[t] for t, _ in wanted], [i for _, i in wanted])
     for row in rows:
         type_, id_ = wanted[row["n"] - 1]
         found[row["n"] - 1] = stored(type_, id_, row)

@@ -195,7 +195,7 @@ class Searcher:
             )
             made_of = kinds(where)
         if not made_of.isdisjoint(SETTLED):
-            where = await self.deferred.settled(where, fetch)
+            where = await self.deferred.settled(where, fetch, even=request.own is not None)
             made_of = kinds(where)
         if not made_of.isdisjoint(FOLDED):
             where = fold(where)

@@ -28,7 +28,7 @@ from fhirhub.store.latest import latest
 from fhirhub.store.pack import Packer
 from fhirhub.store.parameters import Membership
 from fhirhub.store.ranked import Ranks
-from fhirhub.store.reads import VERSION, Reader, read_many, stored
+from fhirhub.store.reads import GONE, VERSION, Reader, read_many, stored
 from fhirhub.store.records import Change, HistoryPage, Page, Stored, Written
 from fhirhub.store.resolve import WITNESSES, Resolver, RidSource
 from fhirhub.store.search import Searcher
@@ -71,6 +71,15 @@ class Session:
     async def read_many(self, wanted: Sequence[tuple[str, str]]) -> list[Stored | None]:
         """The current versions of many, in the order asked for."""
         return await read_many(self._connection.fetch, self._store.definitions.type_number, wanted)
+
+    async def gone(self, wanted: Sequence[tuple[str, str]]) -> list[Stored | None]:
+        """The tombstones of those that were deleted, in the order asked for."""
+        numbers = self._store.definitions.type_number
+        return await read_many(self._connection.fetch, numbers, wanted, GONE)
+
+    async def contexts(self, ids: Sequence[str]) -> dict[str, str]:
+        """What Binaries that are there name as their security context, by id."""
+        return await self._store.seen.contexts(ids, self._connection.fetch)
 
     async def visible(self, within: Predicate, type_: str, ids: Sequence[str]) -> dict[str, Stored]:
         """Those of ``ids`` that are there and fulfil ``within``, by id."""
@@ -216,6 +225,14 @@ class Store:
     async def read_many(self, wanted: Sequence[tuple[str, str]]) -> list[Stored | None]:
         """The current versions of many, in the order asked for."""
         return await read_many(self._lanes["search"].fetch, self.definitions.type_number, wanted)
+
+    async def gone(self, wanted: Sequence[tuple[str, str]]) -> list[Stored | None]:
+        """The tombstones of those that were deleted, in the order asked for."""
+        return await read_many(self._lanes["search"].fetch, self.definitions.type_number, wanted, GONE)
+
+    async def contexts(self, ids: Sequence[str]) -> dict[str, str]:
+        """What Binaries that are there name as their security context, by id."""
+        return await self.seen.contexts(ids, self._lanes["search"].fetch)
 
     async def visible(self, within: Predicate, type_: str, ids: Sequence[str]) -> dict[str, Stored]:
         """Those of ``ids`` that are there and fulfil ``within``, by id."""

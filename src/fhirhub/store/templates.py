@@ -158,8 +158,11 @@ class Templates:
             case And(parts) | Or(parts):
                 inner = tuple([self._shape(part, asked, found, tested) for part in parts])
                 return None if None in inner else (type(where), inner)
-            case Not(part):
+            case Not(Not(part)):
                 below = self._shape(part, asked, found, True)
+                return None if below is None else (Not, Not, below)
+            case Not(part):
+                below = self._shape(part, asked, found, tested)
                 return None if below is None else (Not, below)
             case Chain(pid, type_, part) | Has(type_, pid, part):
                 below = self._shape(part, asked, found, tested)

@@ -19,6 +19,10 @@ BY_ID = (
     f"select r.id, {COLUMNS} from resource r where r.rt = $1::smallint and r.id = any ($2::text[]) and r.version > 0"
     " and not r.deleted and "
 )
+CONTEXTS = """
+select r.id, r.content->'securityContext'->>'reference' as context from resource r
+where r.rt = $1::smallint and r.id = any ($2::text[]) and not r.deleted
+"""
 KEPT = 4096
 """Conditions that stay spelt out: those of the callers of the last minutes."""
 
@@ -43,6 +47,12 @@ class Visible:
         found = (stored(type, row["id"], row) for row in rows)
         return {each.id: each for each in found if each is not None}
 
+    async def contexts(self, ids: Sequence[str], fetch: Fetch) -> dict[str, str]:
+        """What the Binaries among ``ids`` name as their security context, by id
+        (https://hl7.org/fhir/R4/binary-definitions.html#Binary.securityContext)."""
+        rows = await fetch(CONTEXTS, self.searcher.definitions.type_number["Binary"], list(ids))
+        return {row["id"]: row["context"] or "" for row in rows}
+
     async def _spelt(
         self, within: Predicate, type: str, fetch: Fetch, *, keep: bool
     ) -> tuple[str, list[Any]]:
@@ -55,6 +65,8 @@ class Visible:
         asked = await self.searcher.asked(SearchRequest(type, where=within), fetch, keep=keep)
         compiler = self.searcher.compiler(asked)
         compiler.arguments.values = [None, None]
+        # A list would be made for what is there, and not for what is not.
+        compiler.listing = False
         candidate = Candidate("r", compiler.root, dated=False, is_resource=True)
         test = "true" if asked.where == And(()) else f"({compiler.test(asked.where, candidate)})"
         sql, more = BY_ID + test, compiler.arguments.values[2:]

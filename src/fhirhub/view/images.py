@@ -23,11 +23,9 @@ TELLING = ("text", "contained")
 """Elements that may say what any other one says: where one is hidden, they are, too."""
 
 
-def context_of(binary: Stored) -> tuple[str, str] | None:
-    """(type, id) of the resource on this server that a Binary names as its security context; None for none."""
-    content = json.parse((binary.content or "{}").encode())
-    context = content.get("securityContext")
-    found = _NAME.fullmatch(str(context.get("reference"))) if type(context) is dict else None
+def context_of(reference: str) -> tuple[str, str] | None:
+    """(type, id) of the resource on this server that ``reference``, a security context, leads to; None for none."""
+    found = _NAME.fullmatch(reference)
     return (found[1], found[2]) if found is not None else None
 
 

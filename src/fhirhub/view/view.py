@@ -328,35 +328,35 @@ class View:
         missing = [(type, id) for id in ids if id not in found]
         if missing:
             async with self._turn:
-                others = await self._source.read_many(missing)
-            for each in others:
-                if each is None:
-                    continue
-                if each.deleted:
-                    reached = await self._was_reached(each, action)
-                else:
-                    reached = action == "r" and await self._is_shown_by_context(each)
-                if reached:
+                tombstones = await self._source.gone(missing)
+            for each in tombstones:
+                if each is not None and await self._was_reached(each, action):
                     found[each.id] = each
+            # The one type that has such an element; it is in no compartment and has no index.
+            if type == "Binary" and action == "r":
+                found |= await self._shown_by_context([id for _, id in missing])
         return found
 
-    async def _is_shown_by_context(self, stored: Stored) -> bool:
-        """Whether ``stored`` says itself which resource's rules hold for it, and that one may be read
+    async def _shown_by_context(self, ids: Sequence[str]) -> dict[str, Stored]:
+        """Binaries that say themselves which resource's rules hold for them, if that one may be read
         (https://hl7.org/fhir/R4/binary-definitions.html#Binary.securityContext).
 
         That stands for belonging to a patient, and for nothing else: labels, consents and criteria hold all the same.
         """
-        # The one type that has such an element; it is in no compartment and has no index.
-        if stored.type != "Binary" or not self.sight.allows("r", stored.type):
-            return False
-        name = context_of(stored)
-        if name is None or not self.sight.allows("r", name[0]):
-            return False
-        within = self.sight.of("r", stored.type)
+        within = self.sight.of("r", "Binary")
         otherwise = rewritten(within, lambda leaf: ALL if leaf == BY_CONTEXT else leaf)
-        if otherwise == within or not await self._find(otherwise, stored.type, [stored.id]):
-            return False
-        return bool(await self._find(self.sight.of("r", name[0]), name[0], [name[1]]))
+        if otherwise == within:
+            return {}
+        found: dict[str, Stored] = {}
+        async with self._turn:
+            contexts = await self._source.contexts(ids)
+        for id in ids:
+            # What is not there takes the same two statements: it is looked for as if a patient's who is not there.
+            name = context_of(contexts.get(id, ""))
+            type, about = name if name is not None and self.sight.allows("r", name[0]) else ("Patient", "")
+            around = await self._find(self.sight.of("r", type), type, [about])
+            found |= await self._find(otherwise, "Binary", [id if around else ""])
+        return found
 
     async def _was_reached(self, tombstone: Stored, action: str) -> bool:
         """Whether what was deleted had been within reach."""
