@@ -7,11 +7,11 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
 
 from support import site as support
 from support.live import Live, serving
@@ -19,9 +19,11 @@ from support.site import GOOD, Site
 
 CHROMIUM = shutil.which("chromium")
 AXE = gzip.decompress((Path(__file__).parent / "axe" / "axe.min.js.gz").read_bytes()).decode()
-PHONE = {"width": 360, "height": 740}
+PHONE: ViewportSize = {"width": 360, "height": 740}
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PAGES = {
     "admin": ["/account/apps", "/account/security", "/launch", "/admin", "/admin/clients",
+              "/admin/clients/edit?client=growth-chart",
               "/admin/roles?role=biller", "/admin/audit", "/admin/roles?role=nobody"],
     "patient": ["/account/apps", "/account/access", "/account/security"],
     "practitioner": ["/launch", "/account/break-glass", "/admin"],
@@ -51,7 +53,7 @@ async def _furnish(site: Site) -> None:
                 account, f"Growth Chart {number}", "patient/Observation.rs openid launch/patient"
             )
     await site.smart.clients.add(
-        name="Growth Chart", kind="symmetric", publisher="Little & Co", redirect_uris=("http://127.0.0.1:1/cb",),
+        id="growth-chart", name="Growth Chart", kind="symmetric", publisher="Little & Co", redirect_uris=("http://127.0.0.1:1/cb",),
         launch_url="http://127.0.0.1:1/launch", scopes="launch patient/*.rs",
     )  # fmt: skip
 
@@ -106,14 +108,14 @@ def _sign_in(page: Page, username: str, password: str = GOOD) -> None:
 def _look(page: Page) -> None:
     """No finding of axe-core, in the light and in the dark, and nothing wider than a phone."""
     page.evaluate(AXE)
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
         found = page.evaluate("axe.run()")
         broken = [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]]
         assert not broken, (page.url, scheme, broken)
         unsure = [one["id"] for one in found["incomplete"] if one["id"] != "color-contrast"]
         assert not unsure, (page.url, unsure)
-    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    page.set_viewport_size(PHONE)
     assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"], page.url
     page.set_viewport_size({"width": 1280, "height": 800})
 
