@@ -50,6 +50,7 @@ async def guarded(
         "looked_at": looks(store.fetch),
         "trail": trail(store.fetch),
         "preview": partial(of_role, policies),
+        "check_policy": authority.check_client,
     }
     smart = await open_smart(settings, hooks=hooks)
     try:

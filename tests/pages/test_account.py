@@ -170,6 +170,49 @@ async def test_an_administrator_registers_and_ends_an_app(site: Site) -> None:
     assert page.status_code == 200 and "Added Specialist" in page.text
 
 
+async def test_an_administrator_changes_an_app_and_lets_it_in_again(site: Site) -> None:
+    admin = await _in(site, "boss", "admin")
+    client, _ = await site.smart.clients.add(
+        name="Old & gold", kind="public", redirect_uris=["https://s.example/cb"], scopes="user/*.rs"
+    )
+    page = await admin.get("/admin/clients")
+    assert f"/admin/clients/edit?client={client.id}" in page.text
+    page = await admin.get(f"/admin/clients/edit?client={client.id}")
+    assert "Old &amp; gold" in page.text and "https://s.example/cb" in page.text
+    policy = {"rules": [{"types": ["Observation"], "may": "rs"}]}
+    page = await admin.submit("/admin/clients/update", scope="user/Observation.rs", policy=json.dumps(policy))
+    assert page.status_code == 200 and "Changed: scopes, policy." in page.text, page.text
+    after = await site.smart.clients.named(client.id)
+    assert (after.scopes, after.policy, after.name) == ("user/Observation.rs", policy, "Old & gold")
+    assert site.events[-1][0] == "client-update" and site.events[-1][3] == {
+        "client": client.id, "name": "Old & gold", "changed": ["scopes", "policy"], "scope": "user/Observation.rs",
+    }  # fmt: skip
+    for wrong in ({"policy": "[]"}, {"policy": '{"rulez": []}'}, {"scope": "x/y"}, {"redirect_uris": ""}):
+        page = await admin.submit("/admin/clients/update", **wrong)
+        assert page.status_code == 400 and 'role="alert"' in page.text, wrong
+        await admin.get(f"/admin/clients/edit?client={client.id}")
+    assert await site.smart.clients.named(client.id) == after
+    assert (await admin.get("/admin/clients/edit?client=nobody")).status_code == 404
+    await site.smart.clients.deactivate(client.id)
+    token = dict(admin.form("/auth/sign-out").fields)["csrf"]
+    page = await admin.post("/admin/clients/activate", [("csrf", token), ("client", client.id)])
+    assert "may connect again" in page.text and (await site.smart.clients.named(client.id)).active
+    clerk = await _in(site, "clerk", "frontdesk")
+    assert (await clerk.get(f"/admin/clients/edit?client={client.id}")).status_code == 403
+
+
+async def test_an_administrator_lets_somebody_in_again(site: Site) -> None:
+    admin, person = await _in(site, "boss", "admin"), await site.person("returner", "biller")
+    await site.people.accounts.deactivate(person.id)
+    page = await admin.get("/admin")
+    assert "/admin/users/activate" in page.text
+    token = dict(admin.form("/auth/sign-out").fields)["csrf"]
+    page = await admin.post("/admin/users/activate", [("csrf", token), ("account", person.id)])
+    assert "returner may sign in again" in page.text
+    assert site.events[-1][0] == "user-activate"
+    assert (await (await _in(site, "returner", "biller")).get("/account/apps")).status_code == 200
+
+
 async def test_administrators_see_what_roles_may(site: Site) -> None:
     admin = await _in(site, "boss", "admin")
     page = await admin.get("/admin/roles?role=biller")

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from fhirhub.cli.root import run
 from fhirhub.smart.people import now
 from fhirhub.smart.storage.clients import Clients
+from fhirhub.store.audit.chain import INSERT
 from support.smart import REDIRECT, Signer, lane_to
 
 Run = Callable[..., tuple[int, Any]]
@@ -91,6 +93,88 @@ def test_a_policy_is_checked_and_kept(command: Run, tmp_path: Path, dsn: str) ->
             return (await Clients(lane, now).named(made["client_id"])).policy
 
     assert asyncio.run(kept()) == policy
+
+
+def test_what_is_registered_can_be_changed(command: Run, tmp_path: Path, dsn: str) -> None:
+    id = command("clients", "add", "App", *APP)[1]["client_id"]
+    policy, keys = tmp_path / "policy.json", tmp_path / "jwks.json"
+    policy.write_text('{"rules": [{"types": ["Observation"], "may": "rs"}]}')
+    keys.write_text(json.dumps(Signer().jwks))
+    code, made = command("clients", "update", id, "--scope", "patient/Patient.rs", "--policy", str(policy))
+    assert (code, made["changed"]) == (0, ["scopes", "policy"])
+    assert (made["scope"], made["policy"]) == ("patient/Patient.rs", json.loads(policy.read_text()))
+    assert (made["name"], made["redirect_uris"]) == ("App", [REDIRECT])
+    code, made = command("clients", "update", id, "--no-policy", "--launch-url", "https://app.example/launch")
+    assert (code, made["changed"]) == (0, ["launch_url", "policy"]) and "policy" not in made
+    assert command("clients", "update", id, "--launch-url", "")[1]["changed"] == ["launch_url"]
+    assert command("clients", "update", id, "--name", "App")[1]["changed"] == []
+    policy.write_text('{"rulez": []}')
+    for wrong in (
+        (),
+        ("--policy", str(policy)),
+        ("--scope", "system/*.rs"),
+        ("--jwks", str(keys)),
+        ("--name", ""),
+    ):
+        assert command("clients", "update", id, *wrong)[0] == 2, wrong
+    assert command("clients", "update", "nobody", "--name", "x")[0] == 1
+    told = [row for row in _trail(dsn, "client-update") if row["client"] == id]
+    assert [row["changed"] for row in told] == [
+        ["scopes", "policy"],
+        ["launch_url", "policy"],
+        ["launch_url"],
+        [],
+    ]
+    assert told[0]["scope"] == "patient/Patient.rs"
+
+
+def test_a_client_is_let_in_again(command: Run, dsn: str) -> None:
+    id = command("clients", "add", "App", *APP)[1]["client_id"]
+    command("clients", "deactivate", id)
+    assert command("clients", "activate", id) == (0, {"client_id": id, "activated": True})
+    assert command("clients", "activate", id) == (0, {"client_id": id, "activated": False})
+    told = [row["changed"] for row in _trail(dsn, "client-activate") if row["client"] == id]
+    assert told == [True, False]
+
+
+def test_what_cannot_go_on_record_is_not_done(
+    command: Run, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = command("clients", "add", "App", *APP)[1]["client_id"]
+    before = len(_trail(dsn, "client-deactivate"))
+    monkeypatch.setattr(
+        "fhirhub.cli.record.INSERT", INSERT.replace("insert into audit", "insert into nowhere")
+    )
+    with pytest.raises(asyncpg.PostgresError):
+        command("clients", "deactivate", id)
+    monkeypatch.undo()
+    monkeypatch.setenv("FHIRHUB_DATABASE_URL", dsn)
+    assert _is_active(dsn, id) and len(_trail(dsn, "client-deactivate")) == before
+
+
+def test_what_is_not_done_is_not_on_record(command: Run, dsn: str) -> None:
+    before = len(_trail(dsn, "client-rotate"))
+    assert command("clients", "rotate", "nobody")[0] == 1
+    assert len(_trail(dsn, "client-rotate")) == before
+
+
+def _trail(dsn: str, what: str) -> list[Any]:
+    """What the rows of ``what`` tell, the oldest first."""
+
+    async def fetch() -> list[Any]:
+        async with lane_to(dsn) as lane:
+            sql = "select detail::text as told from audit where interaction = $1 order by at, chain, seq"
+            return [json.loads(row["told"])["more"] for row in await lane.fetch(sql, what)]
+
+    return asyncio.run(fetch())
+
+
+def _is_active(dsn: str, id: str) -> bool:
+    async def fetch() -> bool:
+        async with lane_to(dsn) as lane:
+            return (await Clients(lane, now).named(id)).active
+
+    return asyncio.run(fetch())
 
 
 @pytest.mark.parametrize(

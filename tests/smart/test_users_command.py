@@ -145,3 +145,26 @@ def test_a_preview_says_what_somebody_may_see_and_why(
     users("deactivate", "previewed")
     assert preview("previewed")["types"] == []
     assert run(["preview", "nobody-there"]) == 2
+
+
+def test_somebody_is_let_in_again(users: Command) -> None:
+    users("add", "again", "--role", "biller")
+    users("deactivate", "again")
+    assert users("activate", "Again") == {"username": "again", "activated": True}
+    assert users("activate", "again") == {"username": "again", "activated": False}
+    assert next(one for one in users("list") if one["username"] == "again")["active"]
+    told = users.rows(
+        "select detail::jsonb -> 'more' ->> 'changed' as c from audit where interaction = 'user-activate'"
+    )
+    assert [row["c"] for row in told] == ["true", "false"]
+    assert users("activate", "nobody") and users.code == 1
+
+
+def test_a_demo_login_stays_out_where_others_reach_the_server(
+    users: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users("add", "demo-one", "--role", "biller")
+    users("deactivate", "demo-one")
+    users.rows("update account set demo = true where username = 'demo-one' returning 1")
+    monkeypatch.setenv("FHIRHUB_BASE_URL", "https://record.example")
+    assert "demo" in users("activate", "demo-one")["error"] and users.code == 1

@@ -25,6 +25,8 @@ class _Reader(HTMLParser):
         super().__init__()
         self.forms: list[Form] = []
         self._path, self._open = path, False
+        self._area: list[str] | None = None
+        """Name and text of the area for text that is being read."""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
@@ -34,11 +36,20 @@ class _Reader(HTMLParser):
         elif self._open and tag == "input" and given.get("name"):
             if given.get("type") not in ("checkbox", "radio") or "checked" in given:
                 self.forms[-1].fields.append((given["name"], given.get("value", "on")))
+        elif self._open and tag == "textarea":
+            self._area = [given.get("name", ""), ""]
         elif self._open and tag == "button":
             button = (given.get("formaction", ""), given.get("name", ""), given.get("value", ""))
             self.forms[-1].buttons.append(button)
 
+    def handle_data(self, data: str) -> None:
+        if self._area is not None:
+            self._area[1] += data
+
     def handle_endtag(self, tag: str) -> None:
+        if tag == "textarea" and self._area is not None:
+            self.forms[-1].fields.append((self._area[0], self._area[1]))
+            self._area = None
         if tag == "form":
             self._open = False
 

@@ -132,7 +132,8 @@ async def opened(dsn: str) -> AsyncIterator[Site]:
     """A site on the database at ``dsn``."""
     lane, clock, settings = Lane(dsn, 4), Clock(), Settings(database_url=dsn)
     hooks = {
-        "patients": Patients("Ada Abbott", "Ben Becker"), "looked_at": looked_at, "preview": partial(of_role, policies()), "trail": trail
+        "patients": Patients("Ada Abbott", "Ben Becker"), "looked_at": looked_at, "preview": partial(of_role, policies()), "trail": trail,
+        "check_policy": policies().client,
     }  # fmt: skip
     smart = put_together(settings, lane, Keys(bytes(32)), clock, hooks)
     smart.people = replace(smart.people, passwords=Passwords(time_cost=1, memory_cost=64))

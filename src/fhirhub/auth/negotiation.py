@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from fhirhub.auth.scope import LETTERS, MAX_CRITERIA, Scope
+from fhirhub.auth.scope import LETTERS, MAX_CRITERIA, Scope, joined, known, narrowed
 
 
 def negotiate(requested: Sequence[Scope], allowed: Sequence[Scope]) -> tuple[Scope, ...]:
@@ -34,6 +34,23 @@ def without_covered(scopes: Iterable[Scope]) -> tuple[Scope, ...]:
         kept = [other for other in kept if not scope.covers(other)]
         kept.append(scope)
     return tuple(kept)
+
+
+def covered(scope: Scope, own: Sequence[Scope]) -> bool:
+    """Whether ``own`` scopes allow all of ``scope``, if need be one of them some of its letters and another the others."""
+    if not scope.is_resource:
+        return any(one.covers(scope) for one in own)
+    single = [narrowed(scope, letters=letter) for letter in scope.letters]
+    return all(any(one.covers(each) for one in own) for each in single)
+
+
+def within(given: str, registered: str) -> str:
+    """What of the scopes ``given`` is left to a client that is ``registered`` for others now; as it stands, if all is.
+
+    Words that are no scopes are left out of both.
+    """
+    had, own = known(given)[0], known(registered)[0]
+    return joined(had if all(covered(scope, own) for scope in had) else negotiate(had, own))
 
 
 def _common(wanted: Scope, allowed: Scope) -> Scope | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import typer
@@ -27,3 +28,8 @@ def answer(value: Any, text: str, as_json: bool) -> None:
     """Print ``value`` as one line of JSON, or ``text``."""
     sys.stdout.write((json.dumps(value, default=str) if as_json else text) + "\n")
     sys.stdout.flush()
+
+
+def cut_off(cut: Mapping[str, int], nothing: str = "nothing was open") -> str:
+    """What ended, for people: ``2 grants, 3 tokens``."""
+    return ", ".join(f"{count} {what}" for what, count in cut.items() if count) or nothing

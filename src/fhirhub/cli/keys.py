@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,14 +9,11 @@ import typer
 
 from fhirhub import keys as keyring
 from fhirhub.cli.common import JSON, answer, settings
-from fhirhub.cli.record import record
-from fhirhub.settings import Settings
+from fhirhub.cli.record import done, looked
 from fhirhub.smart.people import now
 from fhirhub.smart.signing import Signing
 from fhirhub.smart.storage.signing import SigningKey
-from fhirhub.store import migrate
 from fhirhub.store.engine import Lane
-from fhirhub.store.postgres import database
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -31,7 +26,7 @@ def keys() -> None:
 @app.command(name="list")
 def list_(as_json: bool = JSON) -> None:
     """The keys that are published, the current one first."""
-    found = _run(lambda signing: signing.all(), "")
+    found = looked(lambda lane: _signing(lane).all())
     text = "\n".join(
         f"{key.kid}  {key.alg}  since {_day(key.created)}"
         + (f", retired {_day(key.retired)}" if key.retired else ", current")
@@ -43,11 +38,7 @@ def list_(as_json: bool = JSON) -> None:
 @app.command()
 def rotate(as_json: bool = JSON) -> None:
     """Sign with a new key from now on; the old one stays published for 30 days."""
-
-    async def work(signing: Signing) -> list[SigningKey]:
-        return [await signing.rotate()]
-
-    made = _run(work, "key-rotate")[0]
+    made = done("key-rotate", lambda lane: _signing(lane).rotate(), lambda key: {"kid": key.kid})
     answer(_shown(made), f"New key: {made.kid}. The old one stays published for 30 days.", as_json)
 
 
@@ -60,22 +51,5 @@ def _day(micro: int) -> str:
     return datetime.fromtimestamp(micro / 1_000_000, UTC).isoformat(timespec="seconds")
 
 
-def _run(work: Callable[[Signing], Awaitable[list[SigningKey]]], what: str) -> list[SigningKey]:
-    chosen = settings().settings
-    with database(chosen) as dsn:
-        return asyncio.run(_work(chosen, dsn, work, what))
-
-
-async def _work(
-    chosen: Settings, dsn: str, work: Callable[[Signing], Awaitable[list[SigningKey]]], what: str
-) -> list[SigningKey]:
-    await migrate.ensure(dsn)
-    lane = Lane(dsn, 1)
-    await lane.open()
-    try:
-        found = await work(Signing(lane, keyring.load(chosen), now))
-        if what:
-            await record(chosen, lane, what, {"kid": found[0].kid})
-        return found
-    finally:
-        await lane.close()
+def _signing(lane: Lane) -> Signing:
+    return Signing(lane, keyring.load(settings().settings), now)

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from fhirhub import keys
-from fhirhub.cli.common import JSON, answer, settings
-from fhirhub.cli.record import record
+from fhirhub.cli.common import JSON, answer, cut_off, settings
+from fhirhub.cli.record import done, looked
 from fhirhub.errors import BadRequest
-from fhirhub.settings import Settings
 from fhirhub.smart.cutting import CUTS
+from fhirhub.smart.demo import check_public
 from fhirhub.smart.passwords import LONGEST, check, one_time
 from fhirhub.smart.people import People, people, reset_password
 from fhirhub.smart.storage.accounts import ROLES, Account, checked
-from fhirhub.store import migrate
 from fhirhub.store.engine import Lane
-from fhirhub.store.postgres import database
 
 app = typer.Typer(no_args_is_help=True)
-T = TypeVar("T")
 _USERNAME = typer.Argument(help="The name somebody signs in with.", show_default=False)
 
 
 @app.callback()
 def users() -> None:
-    """Add, list, deactivate people, and reset their passwords."""
+    """Add, list, deactivate and activate people, and reset their passwords."""
 
 
 @app.command()
@@ -53,11 +48,12 @@ def add(
     except BadRequest as error:
         raise typer.BadParameter(str(error)) from None
 
-    async def work(found: People) -> Account:
+    async def work(lane: Lane) -> Account:
+        found = _people(lane)
         stored = await found.passwords.hash(password)
         return await found.accounts.add(name, role, fhir_user, stored, must_change=not password_stdin)
 
-    account = _run(work, "user-add", lambda made: {"user": made.username, "role": made.role})
+    account = done("user-add", work, lambda made: {"user": made.username, "role": made.role})
     value: dict[str, Any] = account.as_json()
     text = f"Added {account.username} ({account.role})."
     if not password_stdin:
@@ -69,7 +65,7 @@ def add(
 @app.command(name="list")
 def list_(as_json: bool = JSON) -> None:
     """All accounts, deactivated ones too."""
-    found = _run(lambda one: one.accounts.all())
+    found = looked(lambda lane: _people(lane).accounts.all())
     rows = [
         f"{each.username:<24} {each.role:<13} {each.fhir_user or '-':<28} "
         f"{'active' if each.active else 'deactivated'}{', second factor' if each.totp else ''}"
@@ -83,18 +79,34 @@ def list_(as_json: bool = JSON) -> None:
 def deactivate(username: Annotated[str, _USERNAME], as_json: bool = JSON) -> None:
     """Cut somebody off, at once and on every worker: sessions, apps, tokens, launches and codes end."""
 
-    async def work(found: People) -> tuple[str, dict[str, int] | None]:
-        account = await found.accounts.named(username)
-        return account.username, await found.accounts.deactivate(account.id, CUTS)
+    async def work(lane: Lane) -> tuple[str, dict[str, int] | None]:
+        accounts = _people(lane).accounts
+        account = await accounts.named(username)
+        return account.username, await accounts.deactivate(account.id, CUTS)
 
-    name, cut = _run(work, "user-deactivate", lambda done: {"user": done[0], "cut": done[1] or {}})
+    name, cut = done("user-deactivate", work, lambda made: {"user": made[0], "cut": made[1] or {}})
     if cut is None:
         answer(
             {"username": name, "deactivated": False, "cut": {}}, f"{name} was deactivated before.", as_json
         )
         return
-    told = ", ".join(f"{count} {what}" for what, count in cut.items() if count) or "nothing else was open"
+    told = cut_off(cut, "nothing else was open")
     answer({"username": name, "deactivated": True, "cut": cut}, f"Deactivated {name}. Cut: {told}.", as_json)
+
+
+@app.command()
+def activate(username: Annotated[str, _USERNAME], as_json: bool = JSON) -> None:
+    """Let somebody in again who was deactivated, with the password of before; apps have to be connected anew."""
+
+    async def work(lane: Lane) -> tuple[str, bool]:
+        accounts = _people(lane).accounts
+        account = await accounts.named(username)
+        check_public(settings().settings, account.username, account.demo)
+        return account.username, await accounts.activate(account.id)
+
+    name, changed = done("user-activate", work, lambda made: {"user": made[0], "changed": made[1]})
+    text = f"{name} may sign in again." if changed else f"{name} is active."
+    answer({"username": name, "activated": changed}, text, as_json)
 
 
 @app.command()
@@ -102,12 +114,13 @@ def reset(username: Annotated[str, _USERNAME], as_json: bool = JSON) -> None:
     """Give somebody a one-time password; their second factor, sessions and connected apps end."""
     password = one_time()
 
-    async def work(found: People) -> tuple[str, dict[str, int]]:
+    async def work(lane: Lane) -> tuple[str, dict[str, int]]:
+        found = _people(lane)
         account = await found.accounts.named(username)
         return account.username, await reset_password(found, account, password)
 
-    name, cut = _run(work, "user-reset", lambda done: {"user": done[0], "cut": done[1]})
-    told = ", ".join(f"{count} {what}" for what, count in cut.items() if count) or "nothing was open"
+    name, cut = done("user-reset", work, lambda made: {"user": made[0], "cut": made[1]})
+    told = cut_off(cut)
     text = (
         f"One-time password of {name}, shown only now: {password}\n"
         f"It has to be changed at sign-in. The second factor is off. Cut: {told}."
@@ -122,31 +135,6 @@ def _typed() -> str:
     return line[:-1] if line.endswith("\n") else line
 
 
-def _run(
-    work: Callable[[People], Awaitable[T]],
-    what: str = "",
-    detail: Callable[[T], dict[str, Any]] = lambda result: {},
-) -> T:
-    """``work`` on the people of the store the environment names; ``what`` and ``detail`` of it go on record."""
+def _people(lane: Lane) -> People:
     chosen = settings().settings
-    with database(chosen) as dsn:
-        return asyncio.run(_work(chosen, dsn, work, what, detail))
-
-
-async def _work(
-    chosen: Settings,
-    dsn: str,
-    work: Callable[[People], Awaitable[T]],
-    what: str,
-    detail: Callable[[T], dict[str, Any]],
-) -> T:
-    await migrate.ensure(dsn)
-    lane = Lane(dsn, 1)
-    await lane.open()
-    try:
-        result = await work(people(chosen, lane, keys.load(chosen)))
-        if what:
-            await record(chosen, lane, what, detail(result))
-        return result
-    finally:
-        await lane.close()
+    return people(chosen, lane, keys.load(chosen))

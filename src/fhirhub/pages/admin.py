@@ -11,6 +11,7 @@ from fhirhub.pages.render import page, route_class
 from fhirhub.pages.session import Refused, required
 from fhirhub.smart.context import Smart
 from fhirhub.smart.cutting import CUTS
+from fhirhub.smart.demo import check_public
 from fhirhub.smart.passwords import one_time
 from fhirhub.smart.people import reset_password
 from fhirhub.smart.storage.accounts import ROLES, Account
@@ -39,6 +40,10 @@ def router(smart: Smart) -> APIRouter:
     @made.post(HERE + "/users/deactivate")
     async def deactivate(request: Request) -> Response:
         return await _deactivate(smart, request)
+
+    @made.post(HERE + "/users/activate")
+    async def activate(request: Request) -> Response:
+        return await _activate(smart, request)
 
     return made
 
@@ -101,6 +106,23 @@ async def _deactivate(smart: Smart, request: Request) -> Response:
     await note(smart, request, "user-deactivate", session.account, detail=detail)
     told = ", ".join(f"{count} {what}" for what, count in (cut or {}).items() if count)
     done = f"{account.username} is deactivated. Cut: {told or 'nothing was open'}."
+    return await _page(smart, request, session, done=done)
+
+
+async def _activate(smart: Smart, request: Request) -> Response:
+    form = await read(smart, request)
+    session = await required(smart, request, "admin")
+    account = await _other(smart, form, session)
+    try:
+        check_public(smart.settings, account.username, account.demo)
+    except FhirError as error:
+        return await _page(smart, request, session, error.status, problem=str(error))
+    changed = await smart.people.accounts.activate(account.id)
+    detail = {"user": account.username, "changed": changed}
+    await note(smart, request, "user-activate", session.account, detail=detail)
+    done = (
+        f"{account.username} may sign in again, with the password of before. Apps have to be connected anew."
+    )
     return await _page(smart, request, session, done=done)
 
 

@@ -8,11 +8,12 @@ from fastapi import APIRouter, Request, Response
 
 from fhirhub.errors import FhirError
 from fhirhub.pages.events import note
-from fhirhub.pages.forms import Form, read
+from fhirhub.pages.forms import read
 from fhirhub.pages.render import page, route_class
 from fhirhub.pages.session import Refused, required
 from fhirhub.resource import json
 from fhirhub.smart.context import Smart
+from fhirhub.smart.demo import check_public
 from fhirhub.smart.storage.clients import Client
 from fhirhub.smart.storage.sessions import Session
 
@@ -24,6 +25,8 @@ KINDS = {
     "backend": "System without a person (backend services)",
 }
 _FIELDS = ("name", "publisher", "kind", "redirect_uris", "launch_url", "jwks_url", "jwks", "scope")
+LONGEST = 20_000
+"""Characters of a field."""
 
 
 def router(smart: Smart) -> APIRouter:
@@ -43,7 +46,7 @@ def router(smart: Smart) -> APIRouter:
     async def deactivate(request: Request) -> Response:
         form = await read(smart, request)
         session = await required(smart, request, "admin")
-        client = await _named(smart, form, session)
+        client = await named(smart, form.one("client", 128), session)
         cut = await smart.clients.deactivate(client.id)
         detail = {"client": client.id, "name": client.name}
         await note(smart, request, "client-deactivate", session.account, detail=detail)
@@ -51,11 +54,15 @@ def router(smart: Smart) -> APIRouter:
         done = f"{client.name} is deactivated. Cut: {told or 'nothing was open'}."
         return await _page(smart, request, session, done=done)
 
+    @made.post(HERE + "/activate")
+    async def activate(request: Request) -> Response:
+        return await _activate(smart, request)
+
     @made.post(HERE + "/rotate")
     async def rotate(request: Request) -> Response:
         form = await read(smart, request)
         session = await required(smart, request, "admin")
-        client = await _named(smart, form, session)
+        client = await named(smart, form.one("client", 128), session)
         secret = await smart.clients.rotate(client.id)
         detail = {"client": client.id, "name": client.name}
         await note(smart, request, "client-rotate", session.account, detail=detail)
@@ -86,9 +93,9 @@ async def _page(
 async def _add(smart: Smart, request: Request) -> Response:
     form = await read(smart, request)
     session = await required(smart, request, "admin")
-    typed = {name: form.one(name, 20_000).strip() for name in _FIELDS}
+    typed = {name: form.one(name, LONGEST).strip() for name in _FIELDS}
     try:
-        client, secret = await smart.clients.add(**_wanted(typed))
+        client, secret = await smart.clients.add(kind=typed["kind"], **wanted(typed))
     except FhirError as error:
         return await _page(smart, request, session, error.status, problem=str(error), typed=typed)
     detail = {"client": client.id, "name": client.name, "kind": client.kind, "scope": typed["scope"]}
@@ -97,12 +104,26 @@ async def _add(smart: Smart, request: Request) -> Response:
     return await _page(smart, request, session, done=done, secret=secret)
 
 
-def _wanted(typed: dict[str, str]) -> dict[str, Any]:
-    """The fields of the form as the store of clients takes them."""
+async def _activate(smart: Smart, request: Request) -> Response:
+    form = await read(smart, request)
+    session = await required(smart, request, "admin")
+    client = await named(smart, form.one("client", 128), session)
+    try:
+        check_public(smart.settings, client.name, client.demo)
+    except FhirError as error:
+        return await _page(smart, request, session, error.status, problem=str(error))
+    changed = await smart.clients.activate(client.id)
+    detail = {"client": client.id, "name": client.name, "changed": changed}
+    await note(smart, request, "client-activate", session.account, detail=detail)
+    done = f"{client.name} may connect again. People have to allow it anew."
+    return await _page(smart, request, session, done=done)
+
+
+def wanted(typed: dict[str, str]) -> dict[str, Any]:
+    """The fields of a form as the store of clients takes them. Raises BadRequest."""
     return {
         "name": typed["name"],
         "publisher": typed["publisher"],
-        "kind": typed["kind"],
         "redirect_uris": tuple(typed["redirect_uris"].split()),
         "launch_url": typed["launch_url"] or None,
         "jwks": json.parse(typed["jwks"].encode()) if typed["jwks"] else None,
@@ -111,8 +132,9 @@ def _wanted(typed: dict[str, str]) -> dict[str, Any]:
     }
 
 
-async def _named(smart: Smart, form: Form, session: Session) -> Client:
-    client = await smart.clients.get(form.one("client", 128))
+async def named(smart: Smart, id: str, session: Session) -> Client:
+    """The client with this id; refused when there is none."""
+    client = await smart.clients.get(id)
     if client is None:
         raise Refused(404, "There is no such app", "Reload the list.", session)
     return client

@@ -14,6 +14,7 @@ from fhirhub.pages.render import page, route_class
 from fhirhub.pages.session import Refused
 from fhirhub.smart import asked, authorize
 from fhirhub.smart.context import Found, Smart
+from fhirhub.smart.redirects import registered
 from fhirhub.smart.storage.authorizations import RequestRow
 from fhirhub.smart.storage.clients import Client
 from fhirhub.smart.storage.sessions import Session
@@ -53,6 +54,9 @@ async def _at(smart: Smart, request: Request, id: str) -> tuple[RequestRow, Sess
         raise Refused(
             400, "This app is not known here any more", "The practice has ended its access.", session
         )
+    if not registered(client.redirect_uris, row.redirect_uri, native=client.kind == "public"):
+        text = f"{client.name} is not registered any more at the address that it asks from. Nothing was sent there."
+        raise Refused(400, "This app has moved", text, session)
     return row, session, client
 
 

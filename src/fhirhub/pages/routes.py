@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from fhirhub.pages import (
     account,
     admin,
+    admin_client,
     admin_clients,
     admin_trail,
     authorization,
@@ -31,6 +32,7 @@ def router(smart: Smart) -> APIRouter:
         security,
         launch,
         admin,
+        admin_client,
         admin_clients,
         admin_trail,
         authorization,

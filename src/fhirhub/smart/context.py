@@ -12,7 +12,7 @@ from fhirhub.keys import Keys
 from fhirhub.settings import Settings
 from fhirhub.smart.connections import Connections
 from fhirhub.smart.egress import Egress
-from fhirhub.smart.hooks import Preview, SearchTrail
+from fhirhub.smart.hooks import CheckPolicy, Preview, SearchTrail
 from fhirhub.smart.jwks import KeySets
 from fhirhub.smart.origins import Origins
 from fhirhub.smart.pace import Pace
@@ -83,6 +83,7 @@ class Smart:
     looked_at: LookedAt = nobody_looked
     preview: Preview | None = None
     trail: SearchTrail | None = None
+    check_policy: CheckPolicy | None = None
 
     def issuer(self, origin: str) -> str:
         """Who issues tokens here, where callers reach the server at ``origin``: RFC 9207, OpenID Connect Core §2."""
@@ -104,7 +105,7 @@ async def open_smart(
 ) -> Smart:
     """The authorization server on the store at ``dsn`` (default: that of the settings).
 
-    ``hooks``: values for ``audit``, ``patients``, ``looked_at``, ``preview``, ``trail``.
+    ``hooks``: values for ``audit``, ``patients``, ``looked_at``, ``preview``, ``trail``, ``check_policy``.
     """
     lane = Lane(dsn or settings.database_url or "", CONNECTIONS)
     await lane.open()

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from fhirhub.errors import Conflict
+from fhirhub.errors import Conflict, Issue
 from fhirhub.keys import Keys
+from fhirhub.settings import Settings
 from fhirhub.smart.people import People, now
 from fhirhub.smart.storage.accounts import Accounts
 from fhirhub.smart.storage.clients import Client, Clients
@@ -135,6 +136,13 @@ def launch_url(client: Client, origin: str) -> str | None:
 async def has_demo(lane: Lane) -> list[str]:
     """Usernames of active accounts with a demo password."""
     return await Accounts(lane, now).demo_names()
+
+
+def check_public(settings: Settings, name: str, is_demo: bool) -> None:
+    """Raise Conflict for an account or app of the demo, where others can reach the server."""
+    if is_demo and not settings.is_local:
+        text = f"{name} is of the demo, and others can reach this server: it cannot be activated."
+        raise Conflict(Issue("conflict", text))
 
 
 async def logins(lane: Lane, keys: Keys) -> list[Login]:

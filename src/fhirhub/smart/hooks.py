@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fhirhub.auth import preview
 
@@ -40,3 +41,5 @@ SearchTrail = Callable[[Mapping[str, str], str], Awaitable[tuple[Sequence[Event]
 """``(conditions, cursor or '')`` -> events and the next cursor; conditions: ``user``, ``patient``, ``since``, ``until``."""
 Preview = Callable[[str], preview.Preview]
 """What a role may see and do; KeyError for no such role."""
+CheckPolicy = Callable[[Mapping[str, Any]], None]
+"""Raises PolicyError for the policy of a client that cannot be applied."""

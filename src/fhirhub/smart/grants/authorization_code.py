@@ -6,12 +6,15 @@ import base64
 import hmac
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 
+from fhirhub.auth.negotiation import within
 from fhirhub.auth.scope import joined, known
 from fhirhub.smart.context import Smart
 from fhirhub.smart.grants.answer import SECOND, Issued, refresh_until
 from fhirhub.smart.oauth import OAuthError, invalid_grant, invalid_request
+from fhirhub.smart.redirects import registered
 from fhirhub.smart.storage import grants
 from fhirhub.smart.storage.authorizations import CodeRow, digest, take_code
 from fhirhub.smart.storage.clients import Client
@@ -22,6 +25,7 @@ _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 _HOLDER = """
 select a.active from authorization_code c join account a on a.id = c.account where c.code = $1 for share of a
 """
+_REGISTERED = "select active, redirect_uris, scopes from client where id = $1 for share"
 _USED = "The code is unknown, was used before, has expired, or was not given to this request."
 
 
@@ -55,14 +59,20 @@ async def _exchange(
         return invalid_grant(_USED)
     if not account or not account[0]["active"]:
         return invalid_grant(_USED)
-    # The client was active when it showed who it is; deactivation may have come since, and finds no grant to end.
-    active = await connection.fetch("select active from client where id = $1 for share", client.id)
+    # The client was active when it showed who it is; deactivation, or a change of what it is registered for, may have
+    # come since, and finds no grant to end or to narrow.
+    held = await connection.fetch(_REGISTERED, client.id)
     proven = hmac.compare_digest(challenge_of(verifier).encode(), row.challenge.encode())
     if row.client != client.id or row.redirect_uri != uri or not proven or row.expires <= now:
         return invalid_grant(_USED)
-    if not active or not active[0]["active"]:
+    if not held or not held[0]["active"]:
         return invalid_grant(_USED)
-    grant = _granted(smart, row, now)
+    if not registered(held[0]["redirect_uris"], uri, native=client.kind == "public"):
+        return invalid_grant(_USED)
+    left = within(row.scope, held[0]["scopes"])
+    if not left:
+        return invalid_grant("The client is not registered any more for what was allowed.")
+    grant = _granted(smart, replace(row, scope=left), now)
     await grants.create(connection, grant)
     return await _issued(smart, connection, grant, now)
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fhirhub.auth.scope import Scope, ScopeError, joined, narrowed, parse_all
+from fhirhub.auth.negotiation import covered
+from fhirhub.auth.scope import ScopeError, joined, parse_all
 from fhirhub.smart.context import Smart
 from fhirhub.smart.grants.answer import SECOND, Issued, refresh_until
 from fhirhub.smart.oauth import OAuthError, invalid_grant, invalid_request
@@ -80,15 +81,7 @@ def _narrowed(granted: str, asked: str | None) -> str | OAuthError:
         wanted = parse_all(asked)
     except ScopeError as error:
         return OAuthError("invalid_scope", str(error))
-    beyond = [scope for scope in wanted if not _covered(scope, own)]
+    beyond = [scope for scope in wanted if not covered(scope, own)]
     if beyond:
         return OAuthError("invalid_scope", f"{beyond[0].text} was not granted.")
     return joined(wanted)
-
-
-def _covered(scope: Scope, own: tuple[Scope, ...]) -> bool:
-    """Whether ``own`` scopes allow all of ``scope``, if need be one of them some of its letters and another the others."""
-    if not scope.is_resource:
-        return any(one.covers(scope) for one in own)
-    single = [narrowed(scope, letters=letter) for letter in scope.letters]
-    return all(any(one.covers(each) for one in own) for each in single)

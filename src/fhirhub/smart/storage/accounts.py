@@ -248,3 +248,14 @@ class Accounts:
             for cut in cuts:
                 counts |= await cut(connection, id, now)
         return counts
+
+    async def activate(self, id: str) -> bool:
+        """Let somebody in again who was deactivated; False when they are active. What they had open has ended.
+
+        Password and second factor are those of before; a reset makes others.
+        """
+        rows = await self._lane.fetch(
+            "update account set active = true, version = version + 1 where id = $1 and not active returning id",
+            id,
+        )
+        return bool(rows)

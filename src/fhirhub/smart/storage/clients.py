@@ -7,7 +7,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from fhirhub.auth.scope import ScopeError, parse_all
 from fhirhub.errors import BadRequest, Conflict, Issue, NotFound
 from fhirhub.smart import jose
 from fhirhub.smart.redirects import LONGEST, problem
+from fhirhub.smart.storage import grants
 from fhirhub.store.engine import Lane
 
 KINDS = ("public", "symmetric", "asymmetric", "backend")
@@ -37,6 +38,15 @@ insert into client (id, name, publisher, logo, kind, redirect_uris, launch_url, 
 values ($1, $2, $3, $4, $5, $6, $7, $8::text::jsonb, $9, $10, $11::text::jsonb, $12, $13, $14)
 returning {_COLUMNS}
 """
+_CHANGE = f"""
+update client set name = $2, publisher = $3, redirect_uris = $4, launch_url = $5, jwks = $6::text::jsonb, jwks_url = $7,
+    scopes = $8, policy = $9::text::jsonb, version = version + 1
+where id = $1 returning {_COLUMNS}
+"""
+CHANGEABLE = (
+    "name", "publisher", "redirect_uris", "launch_url", "jwks", "jwks_url", "scopes", "policy",
+)  # fmt: skip
+"""What of a client can be changed: its id, kind and secret are no such values."""
 _END_TOKENS = """
 with ended as (
     update grant_ set revoked = $2, version = version + 1 where client = $1 and revoked is null and expires > $2
@@ -93,6 +103,7 @@ class Client:
             "jwks": self.jwks,
             "jwks_url": self.jwks_url,
             "scope": self.scopes,
+            "policy": self.policy,
             "active": self.active,
             "demo": self.demo,
         }
@@ -134,8 +145,7 @@ class Clients:
         secret = secrets.token_urlsafe(32) if kind == "symmetric" else None
         rows = await self._lane.fetch(
             _ADD, id or secrets.token_hex(12), name, publisher, logo, kind, list(uris), launch_url,
-            json.dumps(jwks) if jwks is not None else None, jwks_url, scopes,
-            json.dumps(policy) if policy is not None else None, demo, self._clock(),
+            _written(jwks), jwks_url, scopes, _written(policy), demo, self._clock(),
             hashed(secret) if secret else None,
         )  # fmt: skip
         return _client(rows[0]), secret
@@ -151,13 +161,57 @@ class Clients:
         """The client ``id``; NotFound when there is none."""
         found = await self.get(id)
         if found is None:
-            raise NotFound(Issue("not-found", f"There is no client {id[:80]!r}.", "client"))
+            raise _nobody(id)
         return found
 
     async def list(self) -> list[Client]:
         """All clients, by name."""
         rows = await self._lane.fetch(f"select {_COLUMNS} from client order by name, id")
         return [_client(row) for row in rows]
+
+    async def change(self, id: str, given: Mapping[str, Any]) -> tuple[Client, tuple[str, ...]]:
+        """Give a client other values, of :data:`CHANGEABLE` those that are ``given``; what came of it, and which differ.
+
+        From the commit on it is confined to them, on every worker: what it was granted before loses the scopes that it
+        is not registered for any more. Of jwks and jwks_url one takes the place of the other. Raises NotFound and
+        BadRequest, and changes nothing then.
+        """
+        given = dict(given)
+        if "redirect_uris" in given:
+            given["redirect_uris"] = tuple(dict.fromkeys(given["redirect_uris"]))
+        for name, other in (("jwks", "jwks_url"), ("jwks_url", "jwks")):
+            if given.get(name) is not None:
+                given.setdefault(other, None)
+        async with self._lane.use() as connection, connection.raw.transaction():
+            rows = await connection.fetch(
+                f"select {_COLUMNS} from client where id = $1 for no key update", id[:256]
+            )
+            if not rows:
+                raise _nobody(id)
+            before = _client(rows[0])
+            wanted = replace(before, **given)
+            _check_texts(wanted.name, wanted.publisher, wanted.kind)
+            _check_addresses(wanted.kind, wanted.redirect_uris, wanted.launch_url, wanted.logo)
+            wanted = replace(wanted, jwks=_keys(wanted.kind, wanted.jwks, wanted.jwks_url))
+            _check_scope(wanted.kind, wanted.scopes)
+            names = tuple(name for name in CHANGEABLE if getattr(wanted, name) != getattr(before, name))
+            if not names:
+                return before, ()
+            rows = await connection.fetch(
+                _CHANGE, id, wanted.name, wanted.publisher, list(wanted.redirect_uris), wanted.launch_url,
+                _written(wanted.jwks), wanted.jwks_url, wanted.scopes, _written(wanted.policy),
+            )  # fmt: skip
+            if "scopes" in names:
+                await grants.narrow(connection, id, wanted.scopes, self._clock())
+        return _client(rows[0]), names
+
+    async def activate(self, id: str) -> bool:
+        """Let a client in again that was deactivated; False when it is active. What it had been granted has ended."""
+        rows = await self._lane.fetch(
+            "update client set active = true, version = version + 1 where id = $1 and not active returning id",
+            id,
+        )
+        return bool(rows)
 
     async def deactivate(self, id: str) -> dict[str, int] | None:
         """Cut a client off in one transaction; how many grants and tokens ended, None when it was inactive.
@@ -188,6 +242,12 @@ class Clients:
         return secret
 
 
+def changes(client: Client, names: tuple[str, ...]) -> dict[str, Any]:
+    """What the audit trail is told of a :meth:`Clients.change`: which values, and of the scopes what they are now."""
+    scope = {"scope": client.scopes} if "scopes" in names else {}
+    return {"client": client.id, "name": client.name, "changed": list(names), **scope}
+
+
 def hashed(secret: str) -> bytes:
     """What is stored of a secret that was drawn at random."""
     return sha256(secret.encode("utf-8", "surrogatepass")).digest()
@@ -198,6 +258,14 @@ def _client(row: Any) -> Client:
     for name in ("jwks", "policy"):
         values[name] = None if values[name] is None else json.loads(values[name])
     return Client(**(values | {"redirect_uris": tuple(values["redirect_uris"])}))
+
+
+def _written(value: Mapping[str, Any] | None) -> str | None:
+    return None if value is None else json.dumps(value)
+
+
+def _nobody(id: str) -> NotFound:
+    return NotFound(Issue("not-found", f"There is no client {id[:80]!r}.", "client"))
 
 
 def _bad(element: str, text: str) -> BadRequest:

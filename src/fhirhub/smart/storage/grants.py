@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fhirhub.auth.negotiation import within
 from fhirhub.smart.storage.authorizations import Context, Fetcher, digest, new_handle
 from fhirhub.store.engine import Connection
 
@@ -95,10 +96,10 @@ insert into grant_token (handle, grant_, kind, scopes, created, expires) values 
 """
 # One statement, one commit: the assertion is spent, and what it brings exists, or neither. The insert into spent_jti
 # waits for a parallel one of the same assertion, and then makes no row. Nothing happens for a client that is not any
-# more what it was when its signature was checked.
+# more what it was when its signature was checked; one that is being changed is waited for.
 _ADD_SYSTEM = """
 with known as (
-    select id from client where id = $2 and version = $9 and active
+    select id from client where id = $2 and version = $9 and active for share
 ), spent as (
     insert into spent_jti (client, jti, expires) select id, $4, $5 from known on conflict do nothing returning 1
 ), made as (
@@ -152,6 +153,34 @@ with named as (
 )
 select count(*) as n from ended
 """
+_NARROW = """
+with narrower as (
+    select * from unnest($3::text[], $4::text[]) as n (before, after)
+), changed as (
+    update grant_ g set scopes = n.after, version = g.version + 1, revoked = case when n.after = '' then $2::bigint end
+    from narrower n
+    where g.client = $1 and g.revoked is null and g.expires > $2 and g.scopes = n.before
+    returning g.id, g.revoked, g.access <> 'none' and not g.access || '_access' = any (string_to_array(g.scopes, ' '))
+        as is_fixed
+), gone as (
+    update grant_token t set expires = 0 from changed
+    where t.grant_ = changed.id and t.expires > $2 and t.spent is null
+        and (changed.revoked is not null or (t.kind = 'refresh' and changed.is_fixed))
+)
+select count(*) as n from changed
+"""
+_NARROW_TOKENS = """
+update grant_token t set scopes = n.after, expires = case when n.after = '' then 0 else t.expires end
+from unnest($3::text[], $4::text[]) as n (before, after), grant_ g
+where g.client = $1 and g.revoked is null and t.grant_ = g.id and t.expires > $2 and t.scopes = n.before
+"""
+_SCOPES = """
+select distinct g.scopes from grant_ g where g.client = $1 and g.revoked is null and g.expires > $2
+union
+select distinct t.scopes from grant_ g join grant_token t on t.grant_ = g.id
+where g.client = $1 and g.revoked is null and t.expires > $2 and t.scopes is not null
+"""
+_LOCK = "select 1 from grant_ where client = $1 and revoked is null and expires > $2 order by account, created for update"
 _CUT = """
 with ended as (
     update grant_ set revoked = $2, version = version + 1
@@ -282,6 +311,22 @@ async def cut(connection: Connection, account: str, now: int) -> Mapping[str, in
     """End all that was granted for an account, in the caller's transaction: how many grants and tokens."""
     rows = await connection.fetch(_CUT, account, now)
     return {"grants": rows[0]["grants"], "tokens": rows[0]["tokens"]}
+
+
+async def narrow(connection: Connection, client: str, registered: str, now: int) -> int:
+    """Take from all grants of a client, and their tokens, what it is not ``registered`` for; from how many.
+
+    In the transaction that changes the client, after it: who issues a token has either the grant or the client locked.
+    """
+    await connection.fetch(_LOCK, client, now)
+    held = [row["scopes"] for row in await connection.fetch(_SCOPES, client, now)]
+    left = [within(each, registered) for each in held]
+    pairs = [(before, after) for before, after in zip(held, left, strict=True) if before != after]
+    if not pairs:
+        return 0
+    before, after = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    await connection.fetch(_NARROW_TOKENS, client, now, before, after)
+    return int((await connection.fetch(_NARROW, client, now, before, after))[0]["n"])
 
 
 async def of_account(fetch: Fetcher, account: str, now: int) -> list[Connected]:

@@ -26,7 +26,8 @@ _EVENTS = {
     "revoke": "took an app's access away", "token": "was given access", "launch": "started an app",
     "break-glass": "asked for emergency access", "user-add": "added a user", "user-deactivate": "deactivated a user",
     "user-reset": "reset a user's password", "client-add": "added an app", "client-rotate": "changed an app's secret",
-    "client-deactivate": "deactivated an app", "audit-search": "looked through the audit trail",
+    "client-deactivate": "deactivated an app", "client-activate": "activated an app",
+    "client-update": "changed an app's registration", "user-activate": "activated a user", "audit-search": "looked through the audit trail",
     "refused": "asked for a page that is for others",
 }  # fmt: skip
 OUTCOMES = {0: "done", 4: "refused", 8: "failed", 12: "failed"}
