@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from fhirhub.store import search
+from fhirhub.store import totals
 from fhirhub.store.cost import Guard
 
 TOO_MUCH = {
@@ -60,7 +60,7 @@ async def test_a_total_that_would_take_long_is_an_estimate_and_says_so(
     ):
         found = (await client.get(query)).json()
         assert found["total"] == 1
-        monkeypatch.setattr(search, "COUNTED", 10)
+        monkeypatch.setattr(totals, "COUNTED", 10)
         found = (await client.get(query)).json()
         monkeypatch.undo()
         assert found["total"] > 1

@@ -23,6 +23,8 @@ class Asked:
     """The codes that a ranked plan goes by."""
     remembered: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """Codes whose codings come from memory: to be confirmed by the statement that goes by them."""
+    lasts: bool = False
+    """Whether it would always be the same, but for what is confirmed: nothing stored had a say in it."""
     _purpose: str = field(default="", init=False)
 
     @property

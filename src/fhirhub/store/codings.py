@@ -54,10 +54,10 @@ def codes_in(where: Condition) -> set[int]:
 
 
 async def found(codes: Collection[int], fetch: Fetch) -> dict[int, tuple[int, ...]]:
-    """The codings of those of ``codes`` that have any."""
-    codings: dict[int, list[int]] = {}
+    """The codings of each of ``codes``, often none."""
+    codings: dict[int, list[int]] = {code: [] for code in codes}
     for code, coding in await fetch(CODINGS, list(codes)) if codes else ():
-        codings.setdefault(code, []).append(coding)
+        codings[code].append(coding)
     return {code: tuple(each) for code, each in codings.items()}
 
 

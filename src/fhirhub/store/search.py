@@ -50,19 +50,17 @@ from fhirhub.store.predicates import Candidate, Compiler
 from fhirhub.store.ranges import Condition, fold, together
 from fhirhub.store.ranked import RankedWalk, Ranks, can_rank, stands_once
 from fhirhub.store.reads import COLUMNS, stored
+from fhirhub.store.ready import Again, Ready
 from fhirhub.store.records import METHODS, Page, Stored
 from fhirhub.store.resolve import Fetch, Name, Resolver
-from fhirhub.store.statement import document_values, table
+from fhirhub.store.statement import Arguments, document_values, table
 from fhirhub.store.statistics import Statistics
 from fhirhub.store.survey import FOLDED, SETTLED, kinds
 from fhirhub.store.templates import Template, Templates, fill, slotted
 from fhirhub.store.texts import looked_up
+from fhirhub.store.totals import counting, estimated
 from fhirhub.store.walks import Position, Walker
 
-ESTIMATE = 20_000.0
-"""``_total=estimate`` counts exactly when it expects no more than this."""
-COUNTED = 1_000_000.0
-"""Index entries, by the estimate, up to which ``_total=accurate`` is: about a second. Beyond, it is an estimate, too."""
 FEW = 1000.0
 """Entries that are gathered and sorted without looking for another way."""
 ALL = And(())
@@ -83,6 +81,7 @@ class Searcher:
     ranks: Ranks
     guard: Guard = UNGUARDED
     codings: Codings = field(default_factory=Codings)
+    again: Again = field(default_factory=Again)
     templates: Templates = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,39 +92,66 @@ class Searcher:
 
         ``keep`` is False inside a transaction that may be rolled back.
         """
-        asked = await self.asked(request, fetch, keep=keep, remembering=keep)
-        page = await self._page(asked, fetch)
+        ready = self.again.get(request, self._stamp) if keep else None
+        if ready is None:
+            ready = await self._ready(request, fetch, keep=keep, remembering=keep)
+        page = await self._page(ready, fetch)
         if page is None:
             # Meanwhile there are codings that were new to this process.
-            self.codings.forget(asked.remembered)
-            page = await self._page(await self.asked(request, fetch, keep=keep), fetch)
+            self.codings.forget(ready.asked.remembered)
+            self.again.forget(request)
+            page = await self._page(await self._ready(request, fetch, keep=keep), fetch)
         return page or Page()
 
-    async def _page(self, asked: Asked, fetch: Fetch) -> Page | None:
-        """The page; None when what ``asked`` remembers is not all there is."""
-        request, page = asked.request, Page()
-        counting = request.summary == "count" or request.count == 0
-        how = "accurate" if counting and request.total == "none" else request.total
+    @property
+    def _stamp(self) -> tuple[Any, ...]:
+        """What statements that are kept depend on, besides their searches."""
+        return self.definitions, self.guard, self.statistics.types, self.statistics.total
+
+    async def _ready(
+        self, request: SearchRequest, fetch: Fetch, *, keep: bool, remembering: bool = False
+    ) -> Ready:
+        """The statement of the page that ``request`` asks for. Raises BadRequest for what is too costly."""
+        asked = await self.asked(request, fetch, keep=keep, remembering=remembering)
+        counting_only = request.summary == "count" or request.count == 0
+        how = "accurate" if counting_only and request.total == "none" else request.total
         if asked.is_empty:
-            return Page(total=None if how == "none" else 0)
-        page.total = None if how == "none" else self._estimate(asked, how, page.notes)
-        exact = how != "none" and page.total is None
-        if counting:
-            return page if not exact or await self._count(asked, page, fetch) else None
-        position: Position | None = None
-        after: int | None = None
-        if request.cursor is None:
-            plan, page.cost, (sql, values, width) = await self._first(asked, exact, fetch)
+            sql, values = self._confirming(asked)
+            return Ready(asked, sql, values, False, total=None if how == "none" else 0)
+        total, notes = (None, ()) if how == "none" else estimated(asked, how, self.estimator(asked))
+        exact = how != "none" and total is None
+        if counting_only:
+            sql, values = self._count(asked) if exact else ("", [])
+            made = Ready(asked, sql, values, exact, total=total, notes=notes)
+        elif request.cursor is None:
+            plan, cost, (sql, values, width) = await self._first(asked, exact, fetch)
+            made = Ready(asked, sql, values, exact, plan, width, cost, total=total, notes=notes)
         else:
             plan, position, after = await self.place(asked, fetch)
             sql, values, width = self.statement(asked, plan, position, count=exact)
-        rows = list(await fetch(sql, *values))
-        if not await self._confirmed(asked, rows, fetch):
-            return None
-        if exact:
-            page.total = rows[0]["total"] if rows else 0
-            if not rows and request.cursor is not None and not await self._count(asked, page, fetch):
+            made = Ready(asked, sql, values, exact, plan, width, 0.0, position, after, total, notes)
+        self.again.keep(made)
+        return made
+
+    async def _page(self, ready: Ready, fetch: Fetch) -> Page | None:
+        """The page; None when what was remembered for its statement is not all there is."""
+        asked, plan, position = ready.asked, ready.plan, ready.position
+        request = asked.request
+        page = Page(total=ready.total, notes=list(ready.notes), cost=ready.cost)
+        rows = list(await fetch(ready.sql, *ready.values)) if ready.sql else []
+        if asked.remembered:
+            if rows[0]["filed"] != sum(map(len, asked.remembered.values())):
                 return None
+            if len(rows) == 1 and plan is not None and rows[0]["rid"] is None:
+                # The row of an empty page, which is there to tell what is filed.
+                rows = []
+        if ready.counts:
+            page.total = rows[0]["total"] if rows else 0
+        if plan is None:
+            return page
+        if ready.counts and not rows and request.cursor is not None:
+            sql, values = self._count(asked)
+            page.total = (await fetch(sql, *values))[0]["total"]
         more = len(rows) > request.count
         rows = rows[: request.count]
         if position is not None and position.backward:
@@ -134,21 +160,11 @@ class Searcher:
         for n, sort in enumerate(request.sort):
             if sort.code == SCORE:
                 page.scores = {row["rid"]: row[f"k{2 * n + 1}"] for row in rows}
-        if after is None:
-            self._links(page, rows, plan, position, more, width, asked)
+        if ready.after is None:
+            self._links(page, rows, plan, position, more, ready.width, asked)
         if request.includes and rows:
-            await self._include(page, rows, (plan, position, after), asked, fetch)
+            await self._include(page, rows, (plan, position, ready.after), asked, fetch)
         return page
-
-    async def _confirmed(self, asked: Asked, rows: Sequence[asyncpg.Record], fetch: Fetch) -> bool:
-        """Whether the codings that ``asked`` remembers are all there are, by the statement that gave ``rows``."""
-        known = asked.remembered
-        if not known:
-            return True
-        if rows:
-            return bool(rows[0]["filed"] == sum(map(len, known.values())))
-        now = await found(known, fetch)
-        return sum(map(len, now.values())) == sum(map(len, known.values()))
 
     async def _include(
         self,
@@ -189,6 +205,7 @@ class Searcher:
         """
         where: Any = request.where
         made_of = kinds(where)
+        lasts = remembering and request.within is None and made_of.isdisjoint(CITING | SETTLED)
         if not made_of.isdisjoint(CITING):
             where = await linked(
                 where, request.types or (request.type,), partial(self._followed, request, fetch, keep)
@@ -206,17 +223,21 @@ class Searcher:
             fresh = await found(codes - remembered.keys(), fetch)
             if keep:
                 self.codings.remember(fresh)
+            lasts &= not fresh
             filed_under = fresh | remembered
             if request.within is not None:
                 filed_under = evened(filed_under, codes, told)
             where = with_codings(where, filed_under)
         keys = await self._resolved(where, request, fetch, keep=keep) if Refers in made_of else {}
+        lasts &= all(isinstance(each, Refers) and len(each.targets) == len(own) for each, own in keys.items())
         if Or in made_of:
             where = together(where, keys)
         # A text is looked for among those of all resources, which takes the longer the more of them hold it.
         if Text in made_of and request.own is None:
+            plain = where
             where = await looked_up(where, self.definitions, self.statistics.trigrams, fetch)
-        return Asked(request, where, parts_of(where), keys, remembered=remembered)
+            lasts &= where is plain
+        return Asked(request, where, parts_of(where), keys, remembered=remembered, lasts=lasts)
 
     async def _followed(
         self,
@@ -362,8 +383,7 @@ class Searcher:
         found = self.templates.outline(asked, count)
         if found is not None:
             outline, keys = found
-            stamp = (self.definitions, self.guard, self.statistics.types, self.statistics.total)
-            template = self.templates.get(outline, stamp)
+            template = self.templates.get(outline, self._stamp)
             if template is not None:
                 return template.plan, template.entries, (template.sql, template.values(keys), template.width)
         plan, _, _ = await self.place(asked, fetch)
@@ -393,10 +413,8 @@ class Searcher:
             sql, width = Walker(compiler, request, asked.parts, plan, main, position, request.count + 1).sql()
         with_keys = any(not each.reverse for each in request.includes)
         extra = ", r.keys" if with_keys else ""
-        if asked.remembered:
-            extra += f", ({filed(asked.remembered, compiler.arguments)}) as filed"
         if count:
-            extra += f", ({self._counting(asked, compiler)}) as total"
+            extra += f", ({counting(asked, compiler)}) as total"
         order_columns = "".join(f", w.k{n}" for n in range(width))
         sql = (
             f"select r.id, r.rt, {COLUMNS}{order_columns}{extra} from (select *, row_number() over () as place"
@@ -404,6 +422,10 @@ class Searcher:
             f" {table('resource', compiler.root)} r where r.rid = w.rid offset 0) as r"
             " order by w.place"
         )
+        if asked.remembered:
+            # Told by an empty page, too: by a row of which nothing else is there.
+            told = filed(asked.remembered, compiler.arguments)
+            sql = f"select p.*, f.filed from (select ({told}) as filed) as f left join lateral ({sql}) as p on true"
         return sql, compiler.arguments.values, width
 
     def _links(
@@ -430,45 +452,20 @@ class Searcher:
         if (position is not None and not backward) or (backward and more):
             page.previous = link(rows[0], True)
 
-    # -- totals ----------------------------------------------------------------------------------------------
-
-    def _estimate(self, asked: Asked, how: str, notes: list[Issue]) -> int | None:
-        """The expected number of matches, or None where they are to be counted.
-
-        Where it is only estimated although it was to be exact, ``notes`` say so.
-        """
+    def _count(self, asked: Asked) -> tuple[str, list[Any]]:
+        """The statement that counts the matches."""
         compiler = self.compiler(asked)
-        rt = compiler.root
-        if how == "estimate" and sum(not compiler.is_listed(part) for part in asked.parts) == 1:
-            expected = self.statistics.rows(asked.where, rt, asked.keys)
-            if expected > ESTIMATE:
-                return round(expected)
-        if self.estimator(asked).total(asked.where, asked.parts) <= COUNTED:
-            return None
-        if how == "accurate":
-            text = "The total is an estimate: to count exactly would take too long. Add a criterion that few fulfil."
-            notes.append(Issue("informational", text, severity="information"))
-        return round(self.statistics.rows(asked.where, rt, asked.keys))
-
-    def _counting(self, asked: Asked, compiler: Compiler) -> str:
-        """A select of the number of matches."""
-        rt = compiler.root
-        if not asked.parts:
-            of_type = compiler.of_type("r", rt)
-            return f"select count(*) from {table('resource', rt)} r where {of_type} and not r.deleted"
-        # One key stands once for each resource, so its rows are counted in the index alone.
-        counted = "count(*)" if compiler.stands_once(asked.where) else "count(distinct rid)"
-        return f"select {counted} from ({compiler.rids(asked.where, rt)}) as s"
-
-    async def _count(self, asked: Asked, page: Page, fetch: Fetch) -> bool:
-        """Count the matches for ``page``; False when what ``asked`` remembers is not all there is."""
-        compiler = self.compiler(asked)
-        sql = f"select ({self._counting(asked, compiler)}) as total"
+        sql = f"select ({counting(asked, compiler)}) as total"
         if asked.remembered:
             sql += f", ({filed(asked.remembered, compiler.arguments)}) as filed"
-        rows = await fetch(sql, *compiler.arguments.values)
-        page.total = rows[0]["total"]
-        return await self._confirmed(asked, rows, fetch)
+        return sql, compiler.arguments.values
+
+    def _confirming(self, asked: Asked) -> tuple[str, list[Any]]:
+        """The statement that only tells whether the codings that are remembered are all there are; none if there are none."""
+        arguments = Arguments()
+        if not asked.remembered:
+            return "", arguments.values
+        return f"select ({filed(asked.remembered, arguments)}) as filed", arguments.values
 
 
 def _pinned(plan: Plan) -> tuple[Any, ...]:
