@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fhirhub.errors import BadRequest, Issue, NotFound
+from fhirhub.auth.access import Access
+from fhirhub.errors import BadRequest, Forbidden, Issue, NotFound
 from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.hub import Hub
 from fhirhub.interactions.answers import answer_write, check_if_match, living
@@ -20,9 +21,14 @@ async def patch(hub: Hub, request: FhirRequest) -> FhirResult:
     """A new version made from the present one; nothing new when nothing changes."""
     type, id = request.type, request.id
     assert type is not None and id is not None
+    asks = asks_for_values(request.content_type, request.body)
+    if asks:
+        check_may_ask(hub.access, type, hub.access.sight.allows("r", type))
 
     async def attempt() -> FhirResult:
         base = living(await hub.store.read(type, id, "u"), type, id)
+        if asks:
+            check_may_ask(hub.access, type, await hub.store.read(type, id) is not None)
         return await _apply(hub, request, base, hub.store)
 
     return await persistent(hub, f"{type}/{id}", attempt)
@@ -32,6 +38,8 @@ async def conditional_patch(hub: Hub, request: FhirRequest) -> FhirResult:
     """The one match is patched; none is a 404, more are a 412."""
     assert request.type is not None
     criteria = criteria_of(hub, request.type, request.parameters, request.base)
+    if asks_for_values(request.content_type, request.body):
+        check_may_ask(hub.access, request.type, hub.access.sight.allows("r", request.type))
     return await persistent(hub, criteria.text, lambda: _patch_match(hub, request, criteria))
 
 
@@ -40,6 +48,8 @@ async def _patch_match(hub: Hub, request: FhirRequest, criteria: Criteria) -> Fh
         found = await the_one(session, criteria, whole=True)
         if found is None:
             raise NotFound(Issue("not-found", f"Nothing matches {criteria.text[:200]}."))
+        if asks_for_values(request.content_type, request.body):
+            check_may_ask(hub.access, found.type, await session.read(found.type, found.id) is not None)
         return await _apply(hub, request, found, session)
 
 
@@ -54,6 +64,29 @@ async def _apply(hub: Hub, request: FhirRequest, base: Stored, view: View) -> Fh
         raise stale(request, error) from error
     shown = view.echo(new, stored(new, written))
     return answer_write(request, shown, created=False, changed=written.changed)
+
+
+def asks_for_values(content_type: str, body: bytes) -> bool:
+    """Whether the outcome of the patch in ``body`` tells what values a resource has: a JSON Patch by its tests, a
+    FHIRPath Patch by the conditions in its paths."""
+    if content_type == "json-patch":
+        operations = json.parse_value(body)
+        found = operations if type(operations) is list else ()
+        return any(type(each) is dict and each.get("op") == "test" for each in found)
+    listed = json.parse(body).get("parameter")
+    operations = [each.get("part") for each in listed if type(each) is dict] if type(listed) is list else ()
+    parts = [part for some in operations if type(some) is list for part in some if type(part) is dict]
+    return any("(" in str(part.get("valueString")) for part in parts if part.get("name") == "path")
+
+
+def check_may_ask(access: Access, type: str, may_read: bool) -> None:
+    """Raise Forbidden for a patch that asks for values, unless its maker may read what it patches."""
+    if not may_read:
+        text = (
+            "A patch with a test, or with a condition in a path, tells what a resource holds, so it takes"
+            f" {access.scope_for('r', type)} for that resource besides."
+        )
+        raise Forbidden(Issue("forbidden", text))
 
 
 def patched(hub: Hub, document: Document, content_type: str, body: bytes) -> Document:

@@ -29,7 +29,7 @@ from fhirhub.interactions.entries import (
     patch_of,
     request_of,
 )
-from fhirhub.interactions.patch import patched
+from fhirhub.interactions.patch import asks_for_values, check_may_ask, patched
 from fhirhub.interactions.perform import admit, perform
 from fhirhub.interactions.provenance import given, witnessed
 from fhirhub.interactions.targets import misdirected
@@ -147,6 +147,7 @@ async def _carry_out(work: Work, store: View) -> tuple[list[Change], list[Writte
     for found in work.links.values():
         found.rewrite(targets)
     await _read_bases(work, store)
+    await _check_patches(work, store)
     for number, entry in enumerate(work.plan.in_order()):
         if number % BREATH == BREATH - 1:
             await asyncio.sleep(0)
@@ -215,6 +216,18 @@ async def _read_bases(work: Work, store: View) -> None:
                 wanted.setdefault(action, []).append(name)
     for action, names in wanted.items():
         work.bases |= dict(zip(names, await store.read_many(names, action), strict=True))
+
+
+async def _check_patches(work: Work, store: View) -> None:
+    """Raise Forbidden for a patch that asks for the values of what its maker may not read."""
+    for entry in work.plan.entries:
+        if entry.interaction != "patch" or entry.type is None or entry.id is None or entry.resource is None:
+            continue
+        with _in(entry):
+            body, content_type = patch_of(entry.resource, entry.expression)
+            if asks_for_values(content_type, body) and is_alive(work.bases.get((entry.type, entry.id))):
+                (readable,) = await store.read_many([(entry.type, entry.id)])
+                check_may_ask(store.access, entry.type, readable is not None)
 
 
 def _changes(work: Work, entry: Entry) -> list[Change]:
