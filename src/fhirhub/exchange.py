@@ -42,6 +42,10 @@ class Caller:
     reason: str = ""
     """Why the glass was broken, when it was."""
 
+    def __hash__(self) -> int:
+        # Every row of the audit trail looks something up by this; the others follow from these.
+        return hash((self.user, self.client, self.grant, self.address))
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:

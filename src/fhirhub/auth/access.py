@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fhirhub.auth.policy import Label
 from fhirhub.auth.scope import Scope
@@ -12,6 +12,8 @@ from fhirhub.search.sight import EVERYTHING, Sight
 
 DOING = {"c": "create", "r": "read", "u": "change", "d": "delete", "s": "search"}
 """Letters of scopes in the words of messages."""
+PLACES = 100
+"""Network addresses that are remembered of one caller."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +28,21 @@ class Access:
     """Levels of scopes that could help this caller."""
     known: dict[tuple[str, str], str] = field(default_factory=dict, repr=False)
     """(action, type) -> what the View has found out about it."""
+    admitted: set[tuple[str, str | None, str | None]] = field(default_factory=set, repr=False)
+    """(interaction, type, operation) of what has been found to be open."""
+    places: dict[str, Caller] = field(default_factory=dict, repr=False)
+    """Network address -> the caller there."""
     labels: tuple[Label, ...] = ()
     """The security labels that close something to somebody, be it this caller or others."""
+
+    def at(self, address: str) -> Caller:
+        """The caller at this network address."""
+        found = self.places.get(address)
+        if found is None:
+            if len(self.places) >= PLACES:
+                self.places.clear()
+            found = self.places[address] = replace(self.caller, address=address)
+        return found
 
     def require(self, action: str, type: str | None) -> None:
         """Raise Forbidden (403), naming what is missing, unless ``action`` may touch anything of ``type``.

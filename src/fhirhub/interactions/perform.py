@@ -5,12 +5,9 @@ What is not named here is refused: a new interaction or operation is closed unti
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import lru_cache
-
 from fhirhub.auth.access import Access
 from fhirhub.errors import FhirError, Issue, MethodNotAllowed
-from fhirhub.exchange import Caller, FhirRequest, FhirResult
+from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.hub import Hub
 from fhirhub.store.audit.trail import Trail
 
@@ -55,6 +52,13 @@ def admit(access: Access, interaction: str, type: str | None, operation: str | N
         raise MethodNotAllowed(Issue("not-supported", text), headers={"Allow": "GET, HEAD, OPTIONS"})
     if access.sight.everything or interaction in OPEN:
         return
+    asked = (interaction, type, operation)
+    if asked not in access.admitted:
+        _admit(access, interaction, type, operation)
+        access.admitted.add(asked)
+
+
+def _admit(access: Access, interaction: str, type: str | None, operation: str | None) -> None:
     if interaction == "operation":
         if type is None and operation in BOUND:
             return
@@ -79,7 +83,7 @@ async def perform(hub: Hub, request: FhirRequest, place: int | None = None) -> F
         admit(hub.access, request.interaction, request.type, request.operation)
         return await hub.dispatch[request.interaction](hub, request)
     trail = _trail(hub, request, place)
-    told = hub.told(trail)
+    told = hub if hub.store.takes(trail) else hub.told(trail)
     try:
         admit(hub.access, request.interaction, request.type, request.operation)
         result = await told.dispatch[request.interaction](told, request)
@@ -90,7 +94,8 @@ async def perform(hub: Hub, request: FhirRequest, place: int | None = None) -> F
         recorded(error)
         raise
     finally:
-        hub.store.spent += told.store.spent
+        if told is not hub:
+            hub.store.spent += told.store.spent
     if not trail.recorded:
         await audit.record([trail.finished(result.status)])
     return result
@@ -100,15 +105,10 @@ def _trail(hub: Hub, request: FhirRequest, place: int | None) -> Trail:
     origin = hub.store.origin
     interaction = f"${request.operation}" if request.interaction == "operation" else request.interaction
     return Trail(
-        _at(hub.access.caller, origin.address), interaction, request.type, request.id,
+        hub.access.at(origin.address), interaction, request.type, request.id,
         version=request.version, query=request.parameters, base=request.base if origin.is_told else "",
         request=origin.request, entry=place,
     )  # fmt: skip
-
-
-@lru_cache(maxsize=4096)
-def _at(caller: Caller, address: str) -> Caller:
-    return replace(caller, address=address)
 
 
 def recorded(error: Exception) -> None:

@@ -29,8 +29,8 @@ BATCH = 64
 """Tokens that one statement looks up at most."""
 FLIGHTS = 2
 """Statements under way at once."""
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,16384}=*")
-"""b64token of RFC 6750 §2.1."""
+_BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9._~+/-]{16,16384}=*)")
+"""The scheme, and b64token of RFC 6750 §2.1."""
 
 
 class Authority(Protocol):
@@ -111,12 +111,12 @@ def token_of(header: bytes | None) -> str:
     """
     if header is None:
         raise refused("This needs an access token, sent as 'Authorization: Bearer …'.", None)
-    scheme, _, token = header.decode("latin-1").partition(" ")
-    if scheme.lower() != "bearer":
-        raise refused("The Authorization header must be 'Bearer' and an access token.", None)
-    if not _TOKEN.fullmatch(token):
+    found = _BEARER.fullmatch(header)
+    if found is None:
+        if header.partition(b" ")[0].lower() != b"bearer":
+            raise refused("The Authorization header must be 'Bearer' and an access token.", None)
         raise refused("What follows 'Bearer' is no access token.")
-    return token
+    return found[1].decode("ascii")
 
 
 def refused(text: str, error: str | None = "invalid_token") -> Unauthorized:

@@ -89,6 +89,7 @@ class View:
         self.origin = origin
         self.audit = audit
         self.trail = trail
+        self._is_new = False
         self.spent = 0.0
         """Index entries that the searches so far were expected to look at."""
 
@@ -103,7 +104,17 @@ class View:
 
     def seen_by(self, access: Access, origin: Origin) -> View:
         """The same store as another caller may see it."""
-        return View(self._store, access, self._extractor, origin, audit=self.audit)
+        made = View(self._store, access, self._extractor, origin, audit=self.audit)
+        made._is_new = True
+        return made
+
+    def takes(self, trail: Trail) -> bool:
+        """Let ``trail`` tell of this view, if it was made for one caller and nothing has been done by it yet."""
+        if not self._is_new:
+            return False
+        self._is_new = False
+        self.trail = trail
+        return True
 
     def told(self, trail: Trail) -> View:
         """This view for one interaction, of which ``trail`` is to tell."""

@@ -51,7 +51,7 @@ class Entry(NamedTuple):
     patients: str
     """Logical ids, sorted, a blank between two."""
     detail: str
-    """A JSON object; its names are the constants of this module's :func:`detail`."""
+    """A JSON object: the caller by the names of :func:`_who`, and what there is to tell besides."""
 
 
 def event(
@@ -75,10 +75,10 @@ def event(
     told = {"more": {name: _kept(value) for name, value in more.items()}} if more else {}
     named = {each.removeprefix(f"{PATIENT}/") for each in patients}
     ids = " ".join(sorted(each for each in named if _PLAIN.fullmatch(each)))
+    agent, who = _who(caller)
     return Entry(
         outcome, status, clean(kind, 64), clean(interaction, 64), clean(type, 64), clean(id, 64),
-        agent_of(caller), clean(request, 200), ids,
-        detail(caller, told),
+        agent, clean(request, 200), ids, _joined(who, told),
     )  # fmt: skip
 
 
@@ -178,10 +178,10 @@ class Trail:
     ) -> Entry:
         if place is not None:
             told["entry"] = place
+        agent, who = _who(self.caller)
         return Entry(
             outcome_of(status), status, "rest", clean(interaction, 64), clean(type, 64), clean(id, 64),
-            agent_of(self.caller), clean(self.request, 200), " ".join(sorted(patients)),
-            detail(self.caller, told),
+            agent, clean(self.request, 200), " ".join(sorted(patients)), _joined(who, told),
         )  # fmt: skip
 
 
@@ -194,18 +194,17 @@ def outcome_of(status: int) -> int:
     return BROKEN if status == 503 else FAILED
 
 
-def agent_of(caller: Caller) -> str:
-    """Who acts: the user, or the client that has none."""
-    return clean(caller.user or caller.client)
-
-
-def detail(caller: Caller, told: Mapping[str, Any]) -> str:
-    """``caller`` and ``told`` as a JSON object, without what is empty."""
-    return orjson.dumps({**_who(caller), **told}).decode()
+def _joined(who: str, told: Mapping[str, Any]) -> str:
+    """The caller (:func:`_who`) and ``told`` as a JSON object, without what is empty."""
+    if not told:
+        return f"{{{who}}}"
+    text = orjson.dumps(told).decode()
+    return f"{{{who},{text[1:]}" if who else text
 
 
 @lru_cache(maxsize=2048)
-def _who(caller: Caller) -> dict[str, str]:
+def _who(caller: Caller) -> tuple[str, str]:
+    """Who acts, the user or the client that has none; and ``caller`` as the inside of a JSON object."""
     named = {
         "user": caller.user,
         "fhirUser": caller.fhir_user,
@@ -217,7 +216,8 @@ def _who(caller: Caller) -> dict[str, str]:
         "address": caller.address,
         "reason": caller.reason,
     }
-    return {name: clean(value) for name, value in named.items() if value}
+    told = {name: clean(value) for name, value in named.items() if value}
+    return clean(caller.user or caller.client), orjson.dumps(told).decode()[1:-1]
 
 
 def clean(text: str, longest: int = LONGEST) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from fhirhub.errors import Overloaded
-from fhirhub.store.audit.chain import INSERT, Chains
+from fhirhub.store.audit.chain import INSERT, MAC, Chains
 from fhirhub.store.audit.trail import Entry
 from fhirhub.store.engine import Connection, Lane, unavailable
 
@@ -92,7 +92,7 @@ class AuditWriter:
     async def _all(self, group: list[Waiting]) -> None:
         try:
             await self._insert([entry for entries, _ in group for entry in entries])
-        except asyncpg.PostgresError as error:
+        except (asyncpg.PostgresError, ValueError) as error:
             if len(group) == 1:
                 raise
             # One of them cannot be stored: each by itself, so that only that one fails.
@@ -107,7 +107,7 @@ class AuditWriter:
     async def _fly_alone(self, waiting: Waiting) -> None:
         try:
             await self._all([waiting])
-        except asyncpg.PostgresError as error:
+        except (asyncpg.PostgresError, ValueError) as error:
             if not waiting[1].done():
                 waiting[1].set_exception(error)
 
@@ -146,5 +146,5 @@ async def _settled(connection: Connection, rows: tuple[Any, ...]) -> bool:
         return True
     except asyncpg.UniqueViolationError:
         macs = rows[-1]
-        found = await connection.fetch(_MAC, rows[0], rows[1] + len(macs))
-        return bool(found) and bytes(found[0]["mac"]) == macs[-1]
+        found = await connection.fetch(_MAC, rows[0], rows[1] + len(macs) // MAC)
+        return bool(found) and bytes(found[0]["mac"]) == macs[-MAC:]
