@@ -132,3 +132,36 @@ async def test_a_header_that_is_refused(rig: TokenRig, header: dict[str, Any]) -
     answer = await rig.token(signed(rig, rig.backend, rig.es, **header))
     assert answer.status_code == 401 and answer.json()["error"] == "invalid_client"
     assert (await rig.token(signed(rig, rig.backend, rig.es))).status_code == 200
+
+
+async def test_a_client_that_is_remembered_counts_as_it_is_now(rig: TokenRig) -> None:
+    """What a process knows of a client is good until its next change, which another process may have made."""
+    old, new = Signer("RS384", "old"), Signer("ES384", "new")
+    made, _ = await rig.smart.clients.add(name="Busy", kind="backend", scopes="system/*.rs", jwks=old.jwks)
+
+    async def asked(signer: Signer, scope: str = "system/*.rs") -> tuple[int, str]:
+        answer = await rig.token(credentials(rig.assertion(made, signer), scope))
+        told = answer.json()
+        return answer.status_code, told.get("scope") or told["error"]
+
+    assert [await asked(old) for _ in range(3)] == [(200, "system/*.rs")] * 3
+    assert (await asked(new))[0] == 401
+    assert await asked(old) == (200, "system/*.rs")
+    # Not through this process: straight in the store.
+    await rig.smart.lane.fetch(
+        "update client set jwks = $2::text::jsonb, scopes = 'system/Patient.rs', version = version + 1 where id = $1",
+        made.id, json.dumps(new.jwks),
+    )  # fmt: skip
+    assert await asked(old) == (401, "invalid_client")
+    assert await asked(new) == (200, "system/Patient.rs")
+    spent = rig.assertion(made, new)
+    await rig.smart.lane.fetch(
+        "update client set scopes = 'system/Observation.rs', version = version + 1 where id = $1", made.id
+    )
+    for status in (200, 401):
+        answer = await rig.token(credentials(spent, "system/*.rs"))
+        assert answer.status_code == status, answer.text
+    await rig.smart.lane.fetch(
+        "update client set active = false, version = version + 1 where id = $1", made.id
+    )
+    assert await asked(new) == (401, "invalid_client")
