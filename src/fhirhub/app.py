@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from fhirhub import __version__
 from fhirhub.auth.access import OPEN
-from fhirhub.capability import Capability
+from fhirhub.capability import ANY, Capability
 from fhirhub.capability import load as load_capability
 from fhirhub.definitions.tables import Definitions
 from fhirhub.definitions.tables import load as load_definitions
@@ -32,6 +32,7 @@ from fhirhub.interactions.update import conditional_update, update
 from fhirhub.jobs.runner import Runner
 from fhirhub.keys import load as load_keys
 from fhirhub.operations.everything import everything
+from fhirhub.operations.explain import explain
 from fhirhub.operations.lastn import lastn
 from fhirhub.operations.reindex import reindex
 from fhirhub.packaged import folder
@@ -69,6 +70,8 @@ OPERATIONS: dict[tuple[str, str | None, str], Handler] = {
     ("instance", "Patient", "everything"): deferrable(everything),
     ("instance", "Encounter", "everything"): deferrable(everything),
     ("type", "Observation", "lastn"): deferrable(lastn),
+    ("type", ANY, "explain"): explain,
+    ("system", None, "explain"): explain,
     ("system", None, "reindex"): reindex,
     ("system", None, "async-status"): status,
     ("system", None, "async-cancel"): cancel,

@@ -28,6 +28,9 @@ _ALWAYS = frozenset({"capabilities", "operation", "search-system", "history-syst
 _ORIGIN = "http://example.org"
 _BASE = f"{_ORIGIN}/fhir"
 """Stands in the rendered statement where the base goes that the caller used."""
+ANY = "Resource"
+"""The type of operations that are offered on all types."""
+_OWN = f"{_BASE}/OperationDefinition"
 _AUTH = f"{_ORIGIN}/auth/"
 _OAUTH = {
     "authorize": "authorize",
@@ -162,6 +165,11 @@ def render(
                     for type in definitions.resource_types
                 ],
                 "interaction": [{"code": code} for code in claims["system"]["interactions"]],
+                "operation": [
+                    _operation(one, "documentation")
+                    for one in claims["operations"]
+                    if "system" in one["levels"]
+                ],
                 "compartment": [
                     f"http://hl7.org/fhir/CompartmentDefinition/{name[0].lower()}{name[1:]}"
                     for name in claims["search"]["compartments"]
@@ -216,12 +224,21 @@ def _resource(
             {"name": one.code, "definition": one.url, "type": one.kind}
             for one in sorted(parameters, key=lambda one: one.code)
         ]
-    own = [
-        {"name": one["name"], "definition": one["definition"]} for one in operations if one["type"] == type
-    ]
+    own = [_operation(one) for one in operations if offers(one, type)]
     if own:
         shown["operation"] = own
     return shown
+
+
+def offers(operation: Mapping[str, Any], type: str) -> bool:
+    """Whether ``operation`` is claimed for ``type``."""
+    return operation.get("type") in (type, ANY) and type not in operation.get("excluded", ())
+
+
+def _operation(claimed: Mapping[str, Any], *more: str) -> dict[str, Any]:
+    """An operation by its name and definition, with what ``more`` names."""
+    shown = {"name": claimed["name"], "definition": claimed.get("definition", f"{_OWN}/{claimed['name']}")}
+    return shown | {name: claimed[name] for name in more}
 
 
 def _reverse_includes(

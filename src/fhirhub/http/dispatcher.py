@@ -54,6 +54,8 @@ _BODY = frozenset(
     {"create", "update", "conditional-update", "patch", "conditional-patch", "bundle", "operation"}
 )
 _FORM = frozenset({"search-type", "search-system", "search-compartment"})
+_LIKE_SEARCHES = frozenset({"explain"})
+"""Operations whose parameters may come in a form."""
 _PATCH = frozenset({"patch", "conditional-patch"})
 _BODILESS = frozenset({"GET", "HEAD"})
 _QUICK = frozenset({"read", "vread", "capabilities"})
@@ -278,6 +280,7 @@ class Dispatcher:
                 scope, route, parameters, headers, content_type=negotiation.JSON, body=content
             )
         format = negotiation.body_format(headers.get(b"content-type", b""))
+        has_form = has_form or (format == negotiation.FORM and route.operation in _LIKE_SEARCHES)
         if (format == negotiation.FORM) != has_form or (
             format == negotiation.JSON_PATCH and interaction not in _PATCH
         ):

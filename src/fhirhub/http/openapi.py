@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fhirhub.capability import Capability
+from fhirhub.capability import ANY, Capability
 from fhirhub.definitions.tables import Definitions
 
 _FHIR = "application/fhir+json"
@@ -38,12 +38,18 @@ def _operations(capability: Capability) -> dict[str, Any]:
     """The paths of the operations, each on the levels it is offered on."""
     found: dict[str, Any] = {}
     for one in capability.claims["operations"]:
-        call = _call(f"${one['name']} of {one['type']}", f"See {one['definition']} for its parameters.", [])
-        if "type" in one["levels"]:
-            found[f"/fhir/{one['type']}/${one['name']}"] = {"get": call}
+        name, type = one["name"], one.get("type", "")
+        text = one.get("documentation") or f"See {one['definition']} for its parameters."
+        call = _call(f"${name} of {type}" if type else f"${name}", text, [])
+        calls = {"post": call} if one.get("affectsState") else {"get": call}
+        if "system" in one["levels"]:
+            found[f"/fhir/${name}"] = calls
+        if "type" in one["levels"] and type == ANY:
+            found[f"/fhir/{{type}}/${name}"] = {"parameters": [_path("type", _TYPE_REFERENCE)], **calls}
+        elif "type" in one["levels"]:
+            found[f"/fhir/{type}/${name}"] = calls
         if "instance" in one["levels"]:
-            path = f"/fhir/{one['type']}/{{id}}/${one['name']}"
-            found[path] = {"parameters": [_path("id", _ID)], "get": call}
+            found[f"/fhir/{type}/{{id}}/${name}"] = {"parameters": [_path("id", _ID)], **calls}
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
+from fhirhub.capability import ANY
 from fhirhub.errors import Issue, NotFound
 from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.hub import Hub
@@ -14,6 +15,8 @@ async def operation(hub: Hub, request: FhirRequest) -> FhirResult:
     level = "instance" if request.id is not None else "type" if request.type is not None else "system"
     name = request.operation or ""
     handler = hub.operations.get((level, request.type, name))
+    if handler is None and request.type is not None:
+        handler = hub.operations.get((level, ANY, name))
     if handler is None:
         where = {"instance": f"one {request.type}", "type": f"{request.type}", "system": "the system"}[level]
         near = get_close_matches(

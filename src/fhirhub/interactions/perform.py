@@ -32,10 +32,10 @@ ACTIONS: dict[str, tuple[str, ...]] = {
 }
 """Interaction -> what it takes on its type, in the letters of scopes. Those with nothing look at each type they touch."""
 
-OPERATIONS: dict[str, str] = {"everything": "r", "lastn": "s"}
+OPERATIONS: dict[str, str] = {"everything": "r", "lastn": "s", "explain": "s"}
 """Operation -> what it takes on the type that it is called on."""
 
-BOUND = frozenset({"async-status", "async-cancel", "reindex"})
+BOUND = frozenset({"async-status", "async-cancel", "reindex", "explain"})
 """Operations that look themselves at who calls them."""
 
 SERVED: dict[str | None, frozenset[str]] = {"AuditEvent": frozenset({"read", "search-type"})}

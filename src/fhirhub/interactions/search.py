@@ -40,7 +40,7 @@ async def search_compartment(hub: Hub, request: FhirRequest) -> FhirResult:
         search = hub.parser.parse_across(
             parameters, lenient=request.prefer.lenient, bases=(request.base,), types=types
         )
-        _check_named(hub, search)
+        check_named(hub, search)
         within = combined(search.types, [member(hub, compartment, id, each) for each in search.types])
         search = replace(search, where=And((within, search.where)))
         return await _answer(hub, request, search, path, parameters is not request.parameters)
@@ -89,11 +89,11 @@ async def search_system(hub: Hub, request: FhirRequest) -> FhirResult:
         hub.access.require("s", types[0])
         return await hub.dispatch["search-type"](hub, replace(request, type=types[0], parameters=rest))
     search = hub.parser.parse_across(parameters, lenient=request.prefer.lenient, bases=(request.base,))
-    _check_named(hub, search)
+    check_named(hub, search)
     return await _answer(hub, request, search, request.base, parameters is not request.parameters)
 
 
-def _check_named(hub: Hub, search: SearchRequest) -> None:
+def check_named(hub: Hub, search: SearchRequest) -> None:
     """Raise Forbidden for a type that is asked for by name and may not be searched, or when none may be.
 
     Where no types are named, those that may not be searched simply have no matches.

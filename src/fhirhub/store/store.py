@@ -22,7 +22,7 @@ from fhirhub.store.cost import UNGUARDED, Guard
 from fhirhub.store.cursor import Sealer
 from fhirhub.store.deferred import Deferred
 from fhirhub.store.engine import Connection, Lane
-from fhirhub.store.explain import Explained, explain
+from fhirhub.store.explain import Explained, explain, planned
 from fhirhub.store.history import history
 from fhirhub.store.latest import latest
 from fhirhub.store.pack import Packer
@@ -260,6 +260,10 @@ class Store:
     async def explain(self, request: SearchRequest, *, run: bool = False) -> Explained:
         """How ``request`` would run (see :func:`fhirhub.store.explain.explain`)."""
         return await explain(self.searcher, request, self._lanes["search"].fetch, run=run)
+
+    async def planned(self, request: SearchRequest) -> Explained:
+        """How ``request`` would run, as far as it is known beforehand (:func:`fhirhub.store.explain.planned`)."""
+        return await planned(self.searcher, request, self._lanes["search"].fetch)
 
     async def latest(self, request: SearchRequest, each: int) -> list[Stored]:
         """The last ``each`` matches of every code (see :func:`fhirhub.store.latest.latest`)."""

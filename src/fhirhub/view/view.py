@@ -31,6 +31,7 @@ from fhirhub.store.records import Change, HistoryPage, Page, Referenced, Stored,
 from fhirhub.store.store import Session, Store
 from fhirhub.view.events import check_writable, limited, reach
 from fhirhub.view.images import context_of, fits, redacted
+from fhirhub.view.planning import Planned, planned
 from fhirhub.view.pointing import decide
 from fhirhub.view.writing import WriteRules
 
@@ -258,6 +259,10 @@ class View:
         self._saw(page.matches)
         self._saw(page.included)
         return page
+
+    async def planned(self, request: SearchRequest) -> Planned:
+        """How :meth:`search` would go about ``request``, as far as the caller may know."""
+        return await planned(self._store, self.access, request)
 
     async def latest(self, request: SearchRequest, each: int) -> list[Stored]:
         """The last ``each`` matches of every code (:func:`fhirhub.store.latest.latest`)."""
