@@ -115,7 +115,7 @@ create table words (
 comment on table words is 'Words for _text and _content of resources that have any (see fhirhub.search.words).';
 
 create unique index resource_rid on resource (rid);
-create index resource_date on resource (rt, date, rid) where not deleted;
+create index resource_date on resource (rt, date, rid) include (params) where not deleted;
 create index resource_updated on resource (rt, updated, rid);
 create index history_updated on history (rt, updated, rid);
 create index token_key on token (key, date, rid);

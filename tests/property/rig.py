@@ -17,7 +17,7 @@ from fhirhub.resource.json import dumps, parse
 from fhirhub.search.extract import Extractor
 from fhirhub.search.match import Subject, matches
 from fhirhub.search.parse import SearchParser
-from fhirhub.search.predicate import Keys, Or, Refers, Text
+from fhirhub.search.predicate import Keys, Not, Or, Present, Refers, Text
 from fhirhub.search.request import SearchRequest
 from fhirhub.search.rows import VALUE_BITS
 from fhirhub.store.cost import Estimator
@@ -216,12 +216,16 @@ def plans(request: SearchRequest, parts: Any, compiler: Any, sort_date: int | No
                 found.append(Plan("merged", n))
             elif isinstance(part, Range) or (isinstance(part, Text) and part.match != "equals"):
                 found += [Plan("range", n, True), Plan("range", n, False)]
+        found += [Plan("absent", n) for n, part in enumerate(parts) if isinstance(part, Not | Present)]
     elif main:
         found.append(Plan("resource", -1, sort.descending))
         found += [
             Plan("token", n, sort.descending) for n, p in enumerate(parts) if isinstance(p, Keys | Refers)
         ]
         found += [Plan("merged", n, sort.descending) for n, p in enumerate(parts) if isinstance(p, Or)]
+        found += [
+            Plan("absent", n, sort.descending) for n, p in enumerate(parts) if isinstance(p, Not | Present)
+        ]
     elif len(request.sort) == 1 and sort.code == "_lastUpdated":
         found.append(Plan("updated", -1, sort.descending))
     found.append(choose(request, parts, compiler, sort_date))

@@ -74,7 +74,15 @@ async def test_searches_find_what_they_must(store: Store, seed: int) -> None:
                 shown = "&".join(f"{name}={value}" for name, value in pairs)
                 raise AssertionError(f"world {seed}: {kind}?{shown} by {used[-1:]}: {error}") from error
     assert refused < SEARCHES / 10
-    assert {plan.kind for plan in used} == {"token", "range", "merged", "resource", "updated", "sort"}
+    assert {plan.kind for plan in used} == {
+        "token",
+        "range",
+        "merged",
+        "absent",
+        "resource",
+        "updated",
+        "sort",
+    }
 
 
 async def test_codes_come_in_their_order(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,13 @@ async def cost(rig: Rig, query: str) -> Cost:
         ("Observation?identifier=n1", 10, 100),
         ("Observation?status=final", 10, 50),
         ("Observation?status=final&_sort=-date", 10, 100),
-        ("Observation?status:not=final", 20, 100),
+        ("Observation?status:not=final", 500, 2000),
+        ("Observation?status:not=registered", MILLION, 2.5 * MILLION),
+        ("Observation?status:not=registered&_sort=value-quantity", MILLION, 2.5 * MILLION),
+        ("Observation?status:not=registered&identifier=n1", 10, 100),
+        ("Observation?subject:missing=true", MILLION, 2.5 * MILLION),
+        ("Observation?device:missing=false", MILLION, 2.5 * MILLION),
+        ("Observation?device:missing=true", 10, 100),
         ("Observation?status=final&_sort=status", 20 * MILLION, 40 * MILLION),
         ("Observation?_sort=value-quantity", 10 * MILLION, 20 * MILLION),
         ("Observation?subject:Patient.gender=male", 3 * MILLION, 10 * MILLION),
@@ -65,6 +71,11 @@ async def cost(rig: Rig, query: str) -> Cost:
 async def test_estimates_are_of_the_right_size(rig: Rig, query: str, lowest: float, highest: float) -> None:
     frequent(rig, "Observation?status=final", 5.5 * MILLION)
     frequent(rig, "Patient?gender=male", 8000)
+    frequent(rig, "Observation?status=registered", 5.9 * MILLION)
+    present = {"subject": 6 * MILLION, "device": 5.0}
+    rig.store.statistics.present = {
+        definitions.search_parameters("Observation")[code].pid: rows for code, rows in present.items()
+    }
     found = await cost(rig, query)
     assert lowest <= found.entries <= highest, found
     assert found.entries == pytest.approx(sum(share[0] for share in found.shares))

@@ -30,7 +30,7 @@ from fhirhub.search.predicate import (
 )
 from fhirhub.search.request import SearchRequest
 from fhirhub.store.described import described
-from fhirhub.store.plan import Plan, beside
+from fhirhub.store.plan import PASSED, Plan, beside, is_absent
 from fhirhub.store.predicates import PROBES, Compiler
 from fhirhub.store.ranges import Condition, Range
 from fhirhub.store.texts import Found
@@ -116,6 +116,10 @@ class Estimator:
                 weight = DOCUMENT if sort.paths else 1.0
                 sorting = partial(_sorting, name, sort.code)
                 cost.add(found * weight, sorting, partial(_sorted_otherwise, sort.code))
+        elif plan.kind == "absent":
+            passed = self._walked(request, None, parts) * PASSED
+            cost.add(passed, lambda: f"passing by all {request.type} resources", narrower)
+            found = self._walked(request, driver, others)
         elif plan.kind == "ranked":
             found = self.ranked(request, others, ranks)
             cost.add(found, lambda: f"walking {name()} by {request.sort[0].code}", narrower)
@@ -153,11 +157,15 @@ class Estimator:
         statistics = self.compiler.statistics
         return statistics.size(rt) if where is None else statistics.rows(where, rt, self.compiler.keys)
 
+    def _least(self, where: Condition) -> float:
+        """Resources of the type that fulfil ``where`` for sure."""
+        return self.compiler.statistics.least(where, self.compiler.root, self.compiler.keys)
+
     def _walked(self, request: SearchRequest, driver: Condition | None, others: Sequence[Condition]) -> float:
         """Entries that a walk passes until its page is full, if conditions have nothing to do with each other."""
         size, share = self._rows(None, self.compiler.root), 1.0
         for part in others:
-            share *= min(max(self._rows(part, self.compiler.root), 1.0) / size, 1.0)
+            share *= min(self._least(part) / size, 1.0)
         return min((request.count + 1) / share, self._rows(driver, self.compiler.root))
 
     def ranked(
@@ -183,7 +191,9 @@ class Estimator:
             case Or(parts):
                 return sum(self.listing(part, rt) for part in parts)
             case And(parts) if parts:
-                best = min(parts, key=lambda part: self._rows(part, rt))
+                best = min(
+                    parts, key=lambda part: self.compiler.statistics.listed(part, rt, self.compiler.keys)
+                )
                 others = sum(self.probing(part, rt) for part in parts if part is not best)
                 return self.listing(best, rt) + self._rows(best, rt) * others
             case Chain(_, type_, inner):
@@ -195,6 +205,8 @@ class Estimator:
             case Points(_, inner):
                 found = self._rows(where, rt)
                 return self.listing(inner, 0) + self._rows(inner, 0) + found * self.probing(where, rt)
+        if is_absent(where, self.compiler, rt):
+            return size * PASSED + self._rows(where, rt)
         return size * (1 + self.probing(where, rt))
 
     def probing(self, where: Condition, rt: int) -> float:

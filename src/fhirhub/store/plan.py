@@ -30,10 +30,15 @@ from fhirhub.search.predicate import (
 )
 from fhirhub.search.request import SearchRequest, Sort
 from fhirhub.search.rows import VALUE_BITS
+from fhirhub.store.absent import by_marks
 from fhirhub.store.predicates import Compiler
 from fhirhub.store.ranges import Condition, Range
 from fhirhub.store.texts import Found
 
+PASSED = 0.3
+"""Passing a resource by in its index costs a third of looking one up."""
+SPARSE = 0.25
+"""What more of a type fulfil is met soon enough without looking for a way."""
 SELECTIVE = 5000.0
 """A driver with more rows than this is walked, not gathered, where there is a choice."""
 TESTED = 4.0
@@ -49,8 +54,9 @@ class Plan:
     """``driver`` is the position of the driving part of the condition, -1 for none.
 
     ``kind``: ``token`` (rows of keys, by main date), ``range`` (string, date or number rows, by value),
-    ``merged`` (alternatives, each by itself, by main date), ``resource`` (all of the type, by main date), ``updated``
-    (all, by last change), ``sort`` (gathered), ``ranked`` (the rows of a parameter's codes, one code after the other).
+    ``merged`` (alternatives, each by itself, by main date), ``absent`` (all of the type, by main date, beside the rows
+    that must not be there), ``resource`` (all of the type, by main date), ``updated`` (all, by last change), ``sort``
+    (gathered), ``ranked`` (the rows of a parameter's codes, one code after the other).
     """
 
     kind: str
@@ -100,8 +106,16 @@ def choose(
     request: SearchRequest, parts: Sequence[Condition], compiler: Compiler, sort_date: int | None
 ) -> Plan:
     """The plan of a first page; ``sort_date`` is the pid of the type's main date."""
+    usual = _usual(request, parts, compiler, sort_date)
+    return _by_absence(usual, request, parts, compiler, sort_date) or usual
+
+
+def _usual(
+    request: SearchRequest, parts: Sequence[Condition], compiler: Compiler, sort_date: int | None
+) -> Plan:
+    """The plan by what is there."""
     rt = compiler.root
-    costs = [compiler.statistics.rows(part, rt, compiler.keys) for part in parts]
+    costs = [compiler.statistics.listed(part, rt, compiler.keys) for part in parts]
     driving = [n for n, part in enumerate(parts) if _can_drive(part, sort_date)]
     best = min(driving, key=costs.__getitem__, default=-1)
     few = best >= 0 and costs[best] <= SELECTIVE
@@ -130,6 +144,39 @@ def choose(
     if single and best >= 0 and _same_order(sort, parts[best], compiler.definitions):
         return Plan("range", best, sort.descending)
     return Plan("sort", best)
+
+
+def is_absent(part: Condition, compiler: Compiler, rt: int) -> bool:
+    """Whether indexes alone tell which resources of ``rt`` fulfil ``part``, by what they lack."""
+    return bool(rt) and (by_marks(part) or bool(compiler.absent_keys(part, rt)))
+
+
+def _by_absence(
+    usual: Plan, request: SearchRequest, parts: Sequence[Condition], compiler: Compiler, sort_date: int | None
+) -> Plan | None:
+    """The plan that begins with what is not there, where that is much rarer than what ``usual`` begins with."""
+    statistics, rt, size = compiler.statistics, compiler.root, compiler.statistics.size(compiler.root)
+    least = {
+        n: statistics.least(part, rt, compiler.keys)
+        for n, part in enumerate(parts)
+        if is_absent(part, compiler, rt)
+    }
+    best = min(least, key=least.__getitem__, default=-1)
+    # What a confined caller is shown must not depend on how many others there are.
+    if best < 0 or request.own is not None:
+        return None
+    if usual.kind == "sort" and usual.driver < 0:
+        return Plan("sort", best, usual.descending)
+    rows = size if usual.driver < 0 else statistics.listed(parts[usual.driver], rt, compiler.keys)
+    share = 1.0
+    for n, part in enumerate(parts):
+        share *= min(statistics.least(part, rt, compiler.keys) / size, 1.0) if n != usual.driver else 1.0
+    met = rows if usual.kind == "sort" else min((request.count + 1) / share, rows)
+    if least[best] > SPARSE * size or met <= PASSED * size:
+        return None
+    if usual.kind != "sort" and (not request.sort or _by_date(request, sort_date)):
+        return Plan("absent", best, usual.descending if request.sort else True)
+    return Plan("sort", best, usual.descending)
 
 
 def _by_date(request: SearchRequest, sort_date: int | None) -> bool:

@@ -31,6 +31,7 @@ from fhirhub.search.predicate import (
     Words,
 )
 from fhirhub.search.rows import STRING_LENGTH, VALUE_BITS, VALUE_MASK
+from fhirhub.store.absent import keys_of, left
 from fhirhub.store.ranges import SPANS, Condition, Range
 from fhirhub.store.statement import Arguments, table
 from fhirhub.store.statistics import Statistics
@@ -40,6 +41,9 @@ PROBES = 3
 """More alternatives than this are looked for in the resource's own key array instead of the token index."""
 LISTED = 5_000.0
 """What is to be left out is listed first, once for a statement, when no more than so many rows are expected of it."""
+
+STRANGERS = 4.0
+"""Rows of a key, for each resource of a type, most of which then belong to other types that stand in the same table."""
 
 UNITS = ("unit", "label")
 """The columns of a number that may hold its unit: as coded, and as printed where that differs."""
@@ -142,9 +146,17 @@ class Compiler:
                 return len(self.token_keys(where) or ()) <= 1
             case And(parts) if parts:
                 return self.stands_once(self._best(parts, self.root))
-            case Ids() | And() | Not() | Present() | Updated() | OfType() | Says() | Near():
+            case Ids() | Words() | And() | Not() | Present() | Updated() | OfType() | Says() | Near():
                 return True
         return False
+
+    def absent_keys(self, where: Condition, rt: int) -> tuple[int, ...]:
+        """The keys that ``where`` wants resources of ``rt`` to have no row under, where passing all of those rows is
+        worth while; else none.
+        """
+        keys = keys_of(where, self.keys)
+        rows = sum(map(self.statistics.key, keys))
+        return keys if rows <= STRANGERS * self.statistics.size(rt) else ()
 
     # -- tests ------------------------------------------------------------------------------------------------
 
@@ -373,11 +385,10 @@ class Compiler:
                 key, among = self.arguments.big(where.key), self.arguments.add(list(where.among), "text[]")
                 rows = f"{table('string', rt)} {row} where {row}.key = {key}"
                 return f"select {row}.rid from {rows} and {row}.text = any ({among})"
-            case Range("number"):
+            case Range():
                 return self._measured(where, rt)
-            case Text() | Range():
-                name = table_of(where)
-                return f"select {row}.rid from {table(name, rt)} {row} where {self.condition(where, row)}"
+            case Text():
+                return f"select {row}.rid from {table('string', rt)} {row} where {self.condition(where, row)}"
             case Words():
                 return (
                     f"select {row}.rid from {table('words', rt)} {row} where {self.of_type(row, rt)}"
@@ -417,6 +428,9 @@ class Compiler:
                 )
             case Points():
                 return self._pointing(where, rt)
+        if rt and (absent := self.absent_keys(where, rt)):
+            passed = left(absent, rt, (), False, self.arguments)
+            return f"select {row}.rid from ({passed}) as {row}"
         return self._filtered(where, rt)
 
     def _pointing(self, where: Points, rt: int) -> str:
@@ -431,10 +445,10 @@ class Compiler:
         )
 
     def _measured(self, where: Range, rt: int) -> str:
-        """The rows of numbers, as the index has them: by class, then by unit."""
-        found, add = [], self.arguments.add
-        for n, span in enumerate(SPANS["number"]):
-            keys = self.arguments.bigs(where.keys[n :: len(SPANS["number"])])
+        """The rows of dates and numbers, as the index has them: by class, then by unit."""
+        found, add, spans = [], self.arguments.add, SPANS[where.table]
+        for n, span in enumerate(spans):
+            keys = self.arguments.bigs(where.keys[n :: len(spans)])
             for each in (replace(where, others=()), *where.others):
                 for column in ("",) if each.unit is None else UNITS:
                     row = self.alias()
@@ -443,7 +457,7 @@ class Compiler:
                         if bound is not None:
                             wanted.append(f"{row}.lo {sign} {add(bound, each.cast)}")
                     found.append(
-                        f"select {row}.rid from {table('number', rt)} {row} where {' and '.join(wanted)}"
+                        f"select {row}.rid from {table(where.table, rt)} {row} where {' and '.join(wanted)}"
                     )
         return " union all ".join(f"({each})" for each in found)
 
@@ -468,7 +482,7 @@ class Compiler:
 
     def _best(self, parts: tuple[Condition, ...], rt: int) -> Condition:
         """The part to begin with."""
-        return min(parts, key=lambda part: self.statistics.rows(part, rt, self.keys))
+        return min(parts, key=lambda part: self.statistics.listed(part, rt, self.keys))
 
     def _filtered(self, where: Condition, rt: int) -> str:
         """What no index answers: all resources of the type, each tested."""

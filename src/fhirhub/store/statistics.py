@@ -51,7 +51,17 @@ join pg_class c on c.relname = s.tablename and c.relnamespace = to_regnamespace(
 where s.schemaname = current_schema() and s.tablename like 'words\\_%' and s.attname in ('narrative', 'content')
   and s.most_common_elems is not null
 """
+PRESENT = """
+select s.most_common_elems::text::int[] as pids, s.most_common_elem_freqs as shares,
+    (1 - s.null_frac) * greatest(c.reltuples, 0) as total
+from pg_class c
+join pg_stats s on s.tablename = c.relname and s.schemaname = current_schema() and s.attname = 'params'
+where c.relname = 'resource' and c.relnamespace = to_regnamespace(current_schema())
+  and s.most_common_elems is not null
+"""
 
+UNSURE = 0.05
+"""Share of the resources of a type that statistics of different moments may be wrong about."""
 RARE = 40.0
 """Rows expected under a key that is not among the frequent ones."""
 
@@ -76,6 +86,8 @@ class Statistics:
 
     frequent: dict[int, float] = field(default_factory=dict)
     types: dict[int, float] = field(default_factory=dict)
+    present: dict[int, float] = field(default_factory=dict)
+    """Parameter -> resources, of whatever type, that have a value of it; empty when nobody knows."""
     total: float = 0.0
     numbers: Mapping[str, int] = field(default_factory=dict)
     """Resource type -> its number."""
@@ -93,6 +105,12 @@ class Statistics:
             for key, share in zip(row["keys"], row["shares"], strict=True):
                 frequent[key] = share * row["total"]
         self.frequent = frequent
+        present: dict[int, float] = {}
+        for row in await fetch(PRESENT):
+            # After the share of each come the least of them, the largest, and that of empty arrays.
+            for pid, share in zip(row["pids"], row["shares"], strict=False):
+                present[pid] = share * row["total"]
+        self.present = present
         for row in await fetch(TYPES):
             self.total = row["total"]
             self.types = {
@@ -114,6 +132,37 @@ class Statistics:
 
     def rows(self, where: Condition, rt: int, keys: dict[Condition, tuple[int, ...]]) -> float:
         """Resources of ``rt`` that fulfil ``where``, roughly. ``keys`` are those of Refers, once resolved."""
+        match where:
+            case Not(part):
+                there = self._there(part, rt, keys)
+                return self.size(rt) if there is None else max(self.size(rt) - there, 0.0)
+            case Present():
+                there = self._there(where, rt, keys)
+                return self.size(rt) if there is None else there
+            case And(parts):
+                return min((self.rows(part, rt, keys) for part in parts), default=self.size(rt))
+        return self.listed(where, rt, keys)
+
+    def least(self, where: Condition, rt: int, keys: dict[Condition, tuple[int, ...]]) -> float:
+        """Resources that fulfil ``where`` for sure: what is the rest of nearly all may be next to nothing."""
+        doubt = UNSURE * self.size(rt) if isinstance(where, Not) else 0.0
+        return max(self.rows(where, rt, keys) - doubt, 1.0)
+
+    def _there(self, where: Condition, rt: int, keys: dict[Condition, tuple[int, ...]]) -> float | None:
+        """Resources with rows for ``where``; None for what no statistics tell."""
+        match where:
+            case Keys() | Refers():
+                return self.listed(where, rt, keys)
+            case Present(pid) if self.present:
+                return min(self.present.get(pid, RARE), self.size(rt))
+            case Or(parts):
+                found = [self._there(part, rt, keys) for part in parts]
+                known = [each for each in found if each is not None]
+                return sum(known) if len(known) == len(found) else None
+        return None
+
+    def listed(self, where: Condition, rt: int, keys: dict[Condition, tuple[int, ...]]) -> float:
+        """Rows that tell which resources of ``rt`` fulfil ``where``, roughly: all of the type where none does."""
         size = self.size(rt)
         match where:
             case Keys(found):
@@ -136,15 +185,15 @@ class Statistics:
             case Ids(ids):
                 return float(len(ids))
             case And(parts):
-                return min((self.rows(part, rt, keys) for part in parts), default=size)
+                return min((self.listed(part, rt, keys) for part in parts), default=size)
             case Or(parts):
-                return sum(self.rows(part, rt, keys) for part in parts)
+                return sum(self.listed(part, rt, keys) for part in parts)
             case Chain(_, type_, part):
                 return min(self._behind(part, type_, keys) * self.fan(rt, self.numbers[type_]), size)
             case Has(type_, _, part):
                 return min(self._behind(part, type_, keys), size)
             case Points(_, part):
-                return min(max(self.rows(part, 0, keys), 1.0) * self.fan(rt, 0), size)
+                return min(max(self.listed(part, 0, keys), 1.0) * self.fan(rt, 0), size)
             case Updated() | Not() | Present() | Says() | OfType() | Near():
                 return size
         raise TypeError(where)
@@ -161,7 +210,7 @@ class Statistics:
 
     def _behind(self, where: Condition, type_: str, keys: dict[Condition, tuple[int, ...]]) -> float:
         """Resources at the other end of a reference; what fulfils a criterion there is not one of few by chance."""
-        return max(self.rows(where, self.numbers[type_], keys), 1.0)
+        return max(self.listed(where, self.numbers[type_], keys), 1.0)
 
 
 def _vocabulary(row: Any) -> Vocabulary:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from fhirhub.search.predicate import Keys, Refers, Text
 from fhirhub.search.request import SCORE, SearchRequest, Sort
 from fhirhub.search.rows import MAX_DATE, MIN_DATE, STRING_LENGTH, VALUE_BITS
+from fhirhub.store.absent import left, marked
 from fhirhub.store.plan import Plan, alternatives, parts_of, walked
 from fhirhub.store.predicates import PROBE, UNITS, Candidate, Compiler, table_of
 from fhirhub.store.ranges import SPANS, Bounds, Condition, Range
@@ -59,6 +60,7 @@ class Walker:
             "token": self._token_legs,
             "range": self._range_legs,
             "merged": self._merged_legs,
+            "absent": self._absent_legs,
             "resource": self._resource_legs,
             "updated": self._resource_legs,
         }[self.plan.kind]()
@@ -189,6 +191,24 @@ class Walker:
             )
             legs += walker._token_legs() if driver >= 0 else self._gathered_legs(each)
         return legs or ["select 0::bigint as k0, 0::bigint as rid where false"]
+
+    def _absent_legs(self) -> list[str]:
+        """What is left when the rows that must not be there pass by, in the same order."""
+        driver = self.parts[self.plan.driver]
+        keys, legs = self.compiler.absent_keys(driver, self.rt), []
+        for k0, conditions in self._date_parts("c.date", "c.rid"):
+            candidate, resource = (Candidate("c", self.rt, True, is_resource=each) for each in (False, True))
+            within = [*conditions, *self._main_bounds("c")]
+            if keys:
+                found = left(keys, self.rt, within, self.down, self.compiler.arguments)
+            else:
+                found = marked(self.compiler.test(driver, resource), self.rt, within, self.down)
+            tests = self._tests(candidate)
+            legs.append(
+                f"select {k0} as k0, c.rid from ({found}) as c{candidate.join()}"
+                f"{' where ' if tests else ''}{' and '.join(tests)} order by {self._order(['c.date', 'c.rid'])}"
+            )
+        return legs
 
     def _gathered_legs(self, alternative: Condition) -> list[str]:
         legs = []
