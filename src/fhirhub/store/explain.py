@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fhirhub.search.request import SearchRequest
+from fhirhub.store.asked import Asked
 from fhirhub.store.cost import Cost
 from fhirhub.store.described import described
+from fhirhub.store.outline import LOOKED_THROUGH, UNDRIVEN
 from fhirhub.store.plan import SELECTIVE, Plan
 from fhirhub.store.resolve import Fetch
 from fhirhub.store.search import Searcher
+from fhirhub.store.walks import Position
 
 KINDS = {
     "token": "walks the token index, newest main date first, and stops when the page is full",
@@ -34,6 +37,8 @@ class Explained:
     sql: str = ""
     steps: list[str] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
+    is_empty: bool = False
+    """Nothing can match, whatever is stored."""
 
     @property
     def driver(self) -> str:
@@ -58,19 +63,31 @@ async def explain(
     searcher: Searcher, request: SearchRequest, fetch: Fetch, *, run: bool = False
 ) -> Explained:
     """How ``request`` would run; with ``run`` it does, and the steps tell what they took."""
+    found, asked, position = await _planned(searcher, request, fetch)
+    found.sql, values, _ = searcher.statement(asked, found.plan, position)
+    options = "analyze, buffers" if run else "costs"
+    found.steps = [row[0] for row in await fetch(f"explain ({options}) {found.sql}", *values)]
+    return found
+
+
+async def planned(searcher: Searcher, request: SearchRequest, fetch: Fetch) -> Explained:
+    """How ``request`` would run, without its statement: only what it refers to is looked up."""
+    return (await _planned(searcher, request, fetch))[0]
+
+
+async def _planned(
+    searcher: Searcher, request: SearchRequest, fetch: Fetch
+) -> tuple[Explained, Asked, Position | None]:
     asked = await searcher.asked(request, fetch, keep=True)
     plan, position, _ = await searcher.place(asked, fetch)
     compiler = searcher.compiler(asked)
-    found = Explained(plan)
+    found = Explained(plan, is_empty=asked.is_empty)
     for part in asked.parts:
         rows = searcher.statistics.rows(part, compiler.root, asked.keys)
         found.parts.append((described(searcher.definitions, part), rows))
     found.cost = searcher.cost(asked, plan)
-    found.sql, values, _ = searcher.statement(asked, plan, position)
-    options = "analyze, buffers" if run else "costs"
-    found.steps = [row[0] for row in await fetch(f"explain ({options}) {found.sql}", *values)]
     found.advice = advised(found, request, searcher.statistics.size(compiler.root))
-    return found
+    return found, asked, position
 
 
 def advised(found: Explained, request: SearchRequest, size: float) -> list[str]:
@@ -84,13 +101,9 @@ def advised(found: Explained, request: SearchRequest, size: float) -> list[str]:
             f" (a patient, a code){order}."
         )
     if found.plan.driver < 0 and found.parts:
-        advice.append(
-            "No criterion can drive an index: all resources of the type are looked at until the page is full."
-        )
+        advice.append(UNDRIVEN)
     if any(text.startswith("contains") for text, _ in found.parts):
-        advice.append(
-            "This :contains looks through the values of its parameter; a plain search uses the index."
-        )
+        advice.append(LOOKED_THROUGH)
     if request.total == "accurate" and driving > 100_000:
         advice.append("_total=accurate counts all matches; _total=estimate does not.")
     return advice
