@@ -38,7 +38,9 @@ from fhirhub.operations.reindex import reindex
 from fhirhub.packaged import folder
 from fhirhub.search.custom import Indexing
 from fhirhub.settings import Settings, SettingsError, as_environment
-from fhirhub.store.audit import anchors
+from fhirhub.store.audit.anchors import FILE as ANCHORS
+from fhirhub.store.audit.anchors import anchored
+from fhirhub.store.audit.floods import Floods
 from fhirhub.store.background import Background
 from fhirhub.store.cost import Guard
 from fhirhub.store.jobs import Jobs
@@ -102,9 +104,8 @@ def create_app(settings: Settings) -> Dispatcher:
             runner.start()
             background.start()
             try:
-                path = settings.data_dir / anchors.FILE
                 async with (
-                    anchors.anchored(store.fetch, audit_key, path, settings.audit_anchors),
+                    _audited(settings, dispatcher, store, audit_key),
                     guarded(settings, dispatcher, shell, store),
                 ):
                     yield
@@ -144,6 +145,23 @@ async def _open(settings: Settings, definitions: Definitions, audit_key: bytes |
         guard=Guard(settings.search_cost, settings.search_timeout),
         audit_key=audit_key,
     )
+
+
+@asynccontextmanager
+async def _audited(
+    settings: Settings, dispatcher: Dispatcher, store: Store, key: bytes | None
+) -> AsyncIterator[None]:
+    """While it lasts, the trail is anchored, and no flood of failures fills it."""
+    if store.audit is None:
+        yield
+        return
+    floods = dispatcher.floods = Floods(store.audit)
+    async with anchored(store.fetch, key, settings.data_dir / ANCHORS, settings.audit_anchors):
+        try:
+            yield
+        finally:
+            dispatcher.floods = None
+            await floods.stop()
 
 
 def make_hub(settings: Settings, capability: Capability, store: Store) -> Hub:

@@ -20,8 +20,10 @@ from fhirhub.interactions.audit_criteria import asked
 from fhirhub.interactions.perform import perform
 from fhirhub.resource import json
 from fhirhub.smart.hooks import Event, Look
+from fhirhub.smart.lockout import network
 from fhirhub.smart.storage.accounts import Account
 from fhirhub.store.audit import told
+from fhirhub.store.audit.floods import Floods
 from fhirhub.store.audit.search import Fetch, Row, find
 from fhirhub.store.audit.trail import event
 from fhirhub.store.audit.writer import AuditWriter
@@ -144,8 +146,11 @@ def _event(row: Row) -> Event:
     )  # fmt: skip
 
 
-def recorder(audit: AuditWriter | None) -> Callable[[str, Caller, int, Mapping[str, Any]], Any]:
-    """Puts what happens at the pages and at the authorization server on record."""
+def recorder(
+    audit: AuditWriter | None, floods: Floods | None = None
+) -> Callable[[str, Caller, int, Mapping[str, Any]], Any]:
+    """Puts what happens at the pages and at the authorization server on record; failures at the token endpoint, which
+    anybody can cause, by way of ``floods``."""
 
     async def record(name: str, caller: Caller, outcome: int, detail: Mapping[str, Any]) -> None:
         if audit is None:
@@ -155,6 +160,10 @@ def recorder(audit: AuditWriter | None) -> Callable[[str, Caller, int, Mapping[s
         row = event(
             kind, name, caller, outcome=outcome, request=REQUEST_ID.get(), patients=patients, more=detail
         )
-        await audit.record([row])
+        if floods is not None and name == "token" and outcome:
+            who = caller.client or str(detail.get("claimed", ""))
+            await floods.record((network(caller.address), who), row)
+        else:
+            await audit.record([row])
 
     return record

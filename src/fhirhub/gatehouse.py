@@ -45,7 +45,7 @@ async def guarded(
     authority.check()
     issuer = settings.base_url or ""
     hooks = {
-        "audit": recorder(store.audit),
+        "audit": recorder(store.audit, dispatcher.floods),
         "patients": Patients(lambda: dispatcher.hub, authority, issuer, partial(consents_version, store)),
         "looked_at": looks(store.fetch),
         "trail": trail(store.fetch),

@@ -39,6 +39,7 @@ from fhirhub.interactions.perform import is_recorded, perform
 from fhirhub.interactions.query import parameters as query_parameters
 from fhirhub.resource import json, xml
 from fhirhub.search.sight import Sight
+from fhirhub.store.audit.floods import Floods
 from fhirhub.store.audit.trail import Entry, event, outcome_of
 from fhirhub.store.store import Store
 
@@ -112,6 +113,8 @@ class Dispatcher:
         """What each caller may spend; None for no limit."""
         self.gate: Gate | None = None
         """Who asks, and what may they do; without one the hub is for everybody."""
+        self.floods: Floods | None = None
+        """Where failures go that anybody can cause without end; None where there is no trail."""
         self.in_flight = 0
         self._epoch = Epoch()
 
@@ -194,8 +197,12 @@ class Dispatcher:
         if audit is None or is_recorded(error):
             return result
         caller = replace(access.caller if access is not None else Caller(), address=_address(scope))
+        entry = _failure(scope["method"], path, caller, result.status, id.decode(), error)
         try:
-            await audit.record([_failure(scope["method"], path, caller, result.status, id.decode(), error)])
+            if result.status == 401 and self.floods is not None:
+                await self.floods.record((caller.address, ""), entry)
+            else:
+                await audit.record([entry])
         except FhirError as unheard:
             return result_of(unheard, id.decode())
         return result

@@ -61,7 +61,9 @@ async def _token(smart: Smart, request: Request, fields: Mapping[str, str]) -> M
                 raise wrong("The client is being changed.") from None
     except OAuthError as error:
         who = Caller(address=address(request), **_client(proof))
-        await note(smart, request, "token", 4, who, {"grant_type": kind[:40], "error": error.error})
+        claimed = {} if proof is not None else {"claimed": fields.get("client_id", "")[:80]}
+        detail = {"grant_type": kind[:40], "error": error.error, **claimed}
+        await note(smart, request, "token", 4, who, detail)
         raise
     await note(smart, request, "token", 0, who, {"grant_type": kind, "scope": body["scope"]})
     return body
