@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from support.access import observation
+from support.access import observation, patient
 from support.door import V3, Door, Token
 from support.smart import bearer
 
@@ -146,3 +146,33 @@ async def test_a_bundle_cannot_lose_its_label(door: Door) -> None:
     answer = await door.put(bundle | {"timestamp": "2026-11-24T10:00:00Z"})
     assert answer.status_code == 200
     assert await labels(door, "Bundle/held") == [RESTRICTED]
+
+
+async def test_a_consent_keeps_what_tells_of_a_record_with_it(door: Door, token: Token) -> None:
+    """Whose record is denied to somebody, of whose resources no Provenance is seen either."""
+    for id, target in (("of-ana", "Observation/plain/_history/1"), ("of-bob", "Observation/bobs")):
+        told = {
+            "resourceType": "Provenance", "id": id, "target": [{"reference": target}],
+            "recorded": "2026-11-24T10:00:00Z", "agent": [{"who": {"display": "x"}}],
+        }  # fmt: skip
+        assert (await door.put(told)).status_code == 201
+    other = await token(fhir_user="Practitioner/other")
+    assert await other.sees("/Provenance/of-ana")
+    consent = {
+        "resourceType": "Consent", "id": "not-other-either", "status": "active", "patient": patient("ana"),
+        "scope": {"coding": [{"code": "patient-privacy"}]},
+        "category": [{"coding": [{"system": "http://loinc.org", "code": "59284-0"}]}],
+        "policyRule": {"coding": [{"code": "OPTIN"}]},
+        "provision": {
+            "type": "deny",
+            "actor": [{"role": {"text": "recipient"}, "reference": {"reference": "Practitioner/other"}}],
+        },
+    }  # fmt: skip
+    assert (await door.put(consent)).status_code == 201
+    assert not await other.sees("/Provenance/of-ana")
+    assert await other.sees("/Provenance/of-bob")
+    for path, shown in (("of-ana", 404), ("of-bob", 200)):
+        for version in ("/_history", "/_history/1"):
+            assert (await other.call("GET", f"/Provenance/{path}{version}")).status_code == shown
+    assert (await door.put(consent | {"status": "inactive"})).status_code == 200
+    assert await other.sees("/Provenance/of-ana")
