@@ -11,6 +11,10 @@ from fhirhub.store.asked import Asked
 from fhirhub.store.plan import Plan
 from fhirhub.store.walks import Position
 
+SHORT = 1000.0
+"""Index entries up to which a statement is: they take about a millisecond."""
+ROWS = 50
+"""Matches of a page up to which it is."""
 CAPACITY = 1000
 """Statements that are kept; the older half goes when there are more."""
 
@@ -36,6 +40,12 @@ class Ready:
     total: int | None = None
     """The total, where it is estimated."""
     notes: tuple[Issue, ...] = ()
+
+    @property
+    def is_short(self) -> bool:
+        """Whether others may be made to wait for it."""
+        few = self.cost <= SHORT and self.asked.request.count <= ROWS
+        return few and self.plan is not None and not self.counts and self.position is None
 
 
 class Again:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import asyncpg
@@ -65,6 +66,7 @@ FEW = 1000.0
 """Entries that are gathered and sorted without looking for another way."""
 ALL = And(())
 """No condition."""
+_PLACE = itemgetter("place")
 Statement = tuple[str, list[Any], int]
 """SQL, its arguments, and the number of its order columns."""
 
@@ -87,20 +89,23 @@ class Searcher:
     def __post_init__(self) -> None:
         self.templates = Templates(self.statistics)
 
-    async def search(self, request: SearchRequest, fetch: Fetch, *, keep: bool = True) -> Page:
+    async def search(
+        self, request: SearchRequest, fetch: Fetch, *, keep: bool = True, together: Fetch | None = None
+    ) -> Page:
         """One page of ``request``. Raises BadRequest for a cursor that is not one of ours.
 
-        ``keep`` is False inside a transaction that may be rolled back.
+        ``keep`` is False inside a transaction that may be rolled back. ``together`` runs short statements along with
+        others of their kind (:class:`fhirhub.store.gathering.Gathering`).
         """
         ready = self.again.get(request, self._stamp) if keep else None
         if ready is None:
             ready = await self._ready(request, fetch, keep=keep, remembering=keep)
-        page = await self._page(ready, fetch)
+        page = await self._page(ready, fetch, together if together is not None and ready.is_short else fetch)
         if page is None:
             # Meanwhile there are codings that were new to this process.
             self.codings.forget(ready.asked.remembered)
             self.again.forget(request)
-            page = await self._page(await self._ready(request, fetch, keep=keep), fetch)
+            page = await self._page(await self._ready(request, fetch, keep=keep), fetch, fetch)
         return page or Page()
 
     @property
@@ -133,12 +138,12 @@ class Searcher:
         self.again.keep(made)
         return made
 
-    async def _page(self, ready: Ready, fetch: Fetch) -> Page | None:
-        """The page; None when what was remembered for its statement is not all there is."""
+    async def _page(self, ready: Ready, fetch: Fetch, run: Fetch) -> Page | None:
+        """The page; None when what was remembered for its statement, which ``run`` runs, is not all there is."""
         asked, plan, position = ready.asked, ready.plan, ready.position
         request = asked.request
         page = Page(total=ready.total, notes=list(ready.notes), cost=ready.cost)
-        rows = list(await fetch(ready.sql, *ready.values)) if ready.sql else []
+        rows = list(await run(ready.sql, *ready.values)) if ready.sql else []
         if asked.remembered:
             if rows[0]["filed"] != sum(map(len, asked.remembered.values())):
                 return None
@@ -152,6 +157,7 @@ class Searcher:
         if ready.counts and not rows and request.cursor is not None:
             sql, values = self._count(asked)
             page.total = (await fetch(sql, *values))[0]["total"]
+        rows.sort(key=_PLACE)
         more = len(rows) > request.count
         rows = rows[: request.count]
         if position is not None and position.backward:
@@ -401,7 +407,7 @@ class Searcher:
     ) -> Statement:
         """The statement of a page: its text, its arguments and the number of its order columns.
 
-        With ``count``, each row tells the ``total`` number of matches besides.
+        Its rows tell their ``place``: they are put in order here, which spares the database to sort whole resources. With ``count``, each row tells the ``total`` number of matches besides.
         """
         compiler, request = self.compiler(asked), asked.request
         main = self.main_date(request.type)
@@ -417,10 +423,9 @@ class Searcher:
             extra += f", ({counting(asked, compiler)}) as total"
         order_columns = "".join(f", w.k{n}" for n in range(width))
         sql = (
-            f"select r.id, r.rt, {COLUMNS}{order_columns}{extra} from (select *, row_number() over () as place"
+            f"select r.id, r.rt, {COLUMNS}{order_columns}{extra}, w.place from (select *, row_number() over () as place"
             f" from ({sql}) as x) as w cross join lateral (select * from"
             f" {table('resource', compiler.root)} r where r.rid = w.rid offset 0) as r"
-            " order by w.place"
         )
         if asked.remembered:
             # Told by an empty page, too: by a row of which nothing else is there.

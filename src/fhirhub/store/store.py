@@ -23,6 +23,7 @@ from fhirhub.store.cursor import Sealer
 from fhirhub.store.deferred import Deferred
 from fhirhub.store.engine import Connection, Lane
 from fhirhub.store.explain import Explained, explain, planned
+from fhirhub.store.gathering import Gathering
 from fhirhub.store.history import history
 from fhirhub.store.latest import latest
 from fhirhub.store.pack import Packer
@@ -124,6 +125,7 @@ class Store:
         self.statistics = Statistics(numbers=definitions.type_number)
         self._lanes = lanes
         self._reader = Reader(lanes["read"], definitions.type_number)
+        self._gathering = Gathering(lanes["search"])
         resolver = Resolver(definitions.type_number)
         packer = Packer(definitions.type_number, referrers(self.published), integrity=integrity)
         types = definitions.resource_types
@@ -255,7 +257,9 @@ class Store:
 
     async def search(self, request: SearchRequest) -> Page:
         """One page of a search."""
-        return await self.searcher.search(request, self._lanes["search"].fetch)
+        return await self.searcher.search(
+            request, self._lanes["search"].fetch, together=self._gathering.fetch
+        )
 
     async def explain(self, request: SearchRequest, *, run: bool = False) -> Explained:
         """How ``request`` would run (see :func:`fhirhub.store.explain.explain`)."""
