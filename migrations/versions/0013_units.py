@@ -1,4 +1,4 @@
-"""The index of numbers by their unit."""
+"""The index of numbers by their unit, and counts that are kept."""
 
 from __future__ import annotations
 

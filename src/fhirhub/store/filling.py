@@ -14,6 +14,7 @@ from typing import Any
 from fhirhub.search.rows import VALUE_BITS, Rows
 from fhirhub.store.engine import Connection
 from fhirhub.store.ranges import date_key, number_key
+from fhirhub.store.totals import CHANGED
 
 COUNT = "select count(*) as n from resource where rt = $1 and not deleted"
 # To render a whole resource and to parse it again costs more than all the rest of the work.
@@ -108,6 +109,7 @@ async def fill(
         lists.add(each, targets)
     await _insert(connection, rt, lists)
     await connection.fetch(MARK, *lists.marks(secrets.randbits(62) + 1))
+    await connection.fetch(CHANGED)
     return len(kept)
 
 
@@ -223,3 +225,4 @@ async def empty(connection: Connection, rt: int, pids: Collection[int], rids: Se
     for sql in ranges:
         await connection.fetch(sql, list(rids), list(pids), rt)
     await connection.fetch(mark, list(rids), list(pids), secrets.randbits(62) + 1)
+    await connection.fetch(CHANGED)

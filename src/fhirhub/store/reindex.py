@@ -13,6 +13,7 @@ from fhirhub.store.pack import REINDEX
 from fhirhub.store.reads import COLUMNS, stored
 from fhirhub.store.records import Change, StaleBase
 from fhirhub.store.store import Store
+from fhirhub.store.totals import CHANGED
 
 BATCH = 500
 NEXT = f"""
@@ -63,6 +64,7 @@ async def reindex(
                 for each in versions
             ]
             overtaken = sum(await asyncio.gather(*(_replace(store, change) for change in changes)))
+            await store.fetch(CHANGED)
             done.overtaken += overtaken
             done.resources += len(changes) - overtaken
             if progress is not None:

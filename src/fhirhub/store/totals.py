@@ -5,13 +5,20 @@ from __future__ import annotations
 from fhirhub.errors import Issue
 from fhirhub.store.asked import Asked
 from fhirhub.store.cost import Estimator
-from fhirhub.store.predicates import Compiler
+from fhirhub.store.predicates import PROBE, Compiler
 from fhirhub.store.statement import table
 
 ESTIMATE = 20_000.0
 """``_total=estimate`` counts exactly when it expects no more than this."""
 COUNTED = 1_000_000.0
 """Index entries, by the estimate, up to which ``_total=accurate`` is: about a second. Beyond, it is an estimate, too."""
+KEPT = 2_000.0
+"""Counts that are expected to be larger are kept in the database (``migrations/tally.sql``)."""
+CHANGED = """
+insert into tally (key, rt, n, epoch, since, rids, versions) values (0, 0, 1, 0, 0, '{}', '{}')
+on conflict (key, rt) do update set n = tally.n + 1
+"""
+"""Whoever changes index rows of resources that stay as they are says so: counts that are kept are made anew."""
 
 
 def estimated(asked: Asked, how: str, estimator: Estimator) -> tuple[int | None, tuple[Issue, ...]]:
@@ -39,9 +46,31 @@ def estimated(asked: Asked, how: str, estimator: Estimator) -> tuple[int | None,
 def counting(asked: Asked, compiler: Compiler) -> str:
     """A select of the number of matches."""
     rt = compiler.root
+    if found := _kept(asked, compiler):
+        return found
     if not asked.parts:
         of_type = compiler.of_type("r", rt)
         return f"select count(*) from {table('resource', rt)} r where {of_type} and not r.deleted"
     # One key stands once for each resource, so its rows are counted in the index alone.
     counted = "count(*)" if compiler.stands_once(asked.where) else "count(distinct rid)"
     return f"select {counted} from ({compiler.rids(asked.where, rt)}) as s"
+
+
+def _kept(asked: Asked, compiler: Compiler) -> str:
+    """The count of all of a type, or of a frequent key and some rare ones, as it is kept; "" where none would be."""
+    rt, size = compiler.root, compiler.statistics.key
+    if not rt or len(asked.parts) > 1:
+        return ""
+    if not asked.parts:
+        return f"select counted(0, {rt}::smallint, '')" if compiler.statistics.size(rt) > KEPT else ""
+    keys = sorted(compiler.token_keys(asked.parts[0]) or (), key=size, reverse=True)
+    if not keys or size(keys[0]) <= KEPT or sum(map(size, keys[1:])) > KEPT:
+        return ""
+    rows, most = table("token", rt), compiler.arguments.big(keys[0])
+    found = f"select counted({most}, {rt}::smallint, '{rows}')"
+    if len(keys) > 1:
+        found += (
+            f" + (select count(distinct t.rid) from {rows} t where t.key = any ({compiler.arguments.bigs(keys[1:])})"
+            f" and not exists (select from {rows} o where o.key = {most} and o.date = t.date and o.rid = t.rid{PROBE}))"
+        )
+    return found
