@@ -76,15 +76,18 @@ class Gathering:
     async def _fly(
         self, sql: str, line: _Line, batch: Sequence[tuple[Sequence[Any], asyncio.Future[Rows | None]]]
     ) -> None:
-        found: list[Any] = [[] for _ in batch]
+        # None sends each on its way alone: what fails together, or is broken off, is no empty page.
+        found: Sequence[Any] = [None for _ in batch]
         try:
             text, arrays = common(sql)
             columns = zip(arrays, zip(*[values for values, _ in batch], strict=True), strict=True)
             given = [list(map(literal, column)) if array else list(column) for array, column in columns]
+            each: list[list[asyncpg.Record]] = [[] for _ in batch]
             for row in await self._lane.fetch(text, *given):
-                found[row[-1] - 1].append(row)
-        except Exception:  # noqa: BLE001  what fails together is tried alone, so that each fails for itself only
-            found = [None for _ in batch]
+                each[row[-1] - 1].append(row)
+            found = each
+        except Exception:  # noqa: BLE001, S110  each fails for itself only
+            pass
         finally:
             for (_, future), rows in zip(batch, found, strict=True):
                 if not future.done():
