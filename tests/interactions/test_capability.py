@@ -7,6 +7,7 @@ import tomllib
 
 import httpx
 
+from fhirhub.app import OPERATIONS
 from fhirhub.definitions.tables import load
 from fhirhub.interactions.statement import rendered
 from fhirhub.packaged import folder
@@ -28,6 +29,25 @@ def test_what_is_not_served_is_written_down() -> None:
 
 def test_the_statement_is_valid() -> None:
     assert Validator(load()).validate(json.loads(rendered())) == []
+
+
+def test_the_operations_claimed_are_those_that_are_served() -> None:
+    """What tells of background work is part of how that is asked for: https://hl7.org/fhir/R4/async.html."""
+    claimed = {
+        (level, one.get("type") if level != "system" else None, one["name"])
+        for one in tomllib.loads((folder("capability") / "server.toml").read_text(encoding="utf-8"))[
+            "operations"
+        ]
+        for level in one["levels"]
+    }
+    assert claimed == {served for served in OPERATIONS if not served[2].startswith("async-")}
+    rest = json.loads(rendered())["rest"][0]
+    told = {one["type"]: {each["name"] for each in one.get("operation", ())} for one in rest["resource"]}
+    assert {one["name"] for one in rest["operation"]} == {
+        name for level, _, name in claimed if level == "system"
+    }
+    assert told["Observation"] == {"lastn", "explain"} and told["Account"] == {"explain"}
+    assert told["AuditEvent"] == set()
 
 
 async def test_it_is_served(client: httpx.AsyncClient) -> None:

@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from fhirhub.app import DISPATCH, OPERATIONS
+from fhirhub.capability import ANY
 from fhirhub.capability import load as load_capability
 from fhirhub.definitions.tables import load as load_definitions
 from fhirhub.errors import FhirError
@@ -35,7 +36,7 @@ SHAPES = (
     "Patient/ana/Observation/_search", "Patient/ana/*", "Patient/ana/AuditEvent", "AuditEvent", "AuditEvent/1",
     "Binary/secret", "Nothing", "Observation/secret/nothing/1", "$export", "Patient/$nothing",
     *(f"Patient/ana/${name}" for name in ("everything", "nothing")),
-    *(f"{'Encounter/e/' if at == 'instance' else f'{type}/' if type else ''}${name}"
+    *(f"{'Encounter/e/' if at == 'instance' else f'{type}/' if type else ''}${name}".replace(ANY, "Observation")
       for (at, type, name) in OPERATIONS if type != "Patient" and name != "async-cancel"),
 )  # fmt: skip
 """A path of each kind that there is below ``/fhir``, and of some that there are not."""

@@ -98,7 +98,7 @@ async def test_each_criterion_in_words(client: httpx.AsyncClient) -> None:
 
 
 ADVICE = {
-    "Observation/$explain?code:not=a": ["No criterion can drive", "No index knows what is not there"],
+    "Observation/$explain?_lastUpdated=gt2020": ["No criterion can drive"],
     "Patient/$explain?name:contains=abc": ["looks through the values"],
     "Patient/$explain?family=a&_sort=birthdate": ["All matches are gathered"],
     "Observation/$explain?_sort=performer&identifier=a": ["performer has no index in its order"],
@@ -171,7 +171,8 @@ STEPS: dict[str, list[Step]] = {
         {"do": "GET $explain?_type=AuditEvent", "status": 405},
         {"do": "GET Nonsense/$explain", "status": 404},
         {"do": "GET Patient/ana/$explain", "status": 404},
-        {"do": "GET Patient/$explian", "status": 404},
+        {"do": "GET Patient/$explian", "status": 404, "issue": "Did you mean $explain on Patient?"},
+        {"do": "GET $explian", "status": 404, "issue": "Did you mean $explain on the system?"},
         {"do": "GET Patient/$explain?_cursor=x", "status": 400, "issue": "leave _cursor out"},
         {"do": "PUT Patient/$explain", "status": 405},
     ],

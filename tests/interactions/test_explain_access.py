@@ -27,14 +27,16 @@ async def test_estimates_are_for_those_who_see_everything(door: Door, token: Tok
     root = await plan(door, "Observation/$explain?patient=ana&code=a|b")
     assert root["cost"][0]["entries"] and root["plan"][0]["condition"]
     doctor = await token("user/*.rs", role="practitioner", fhir_user="Practitioner/doc")
+    boss = await token("user/*.cruds", role="admin", fhir_user="Practitioner/doc", username="boss")
     for caller in (
         doctor,
-        await token("user/*.cruds", role="admin", fhir_user="Practitioner/doc", username="boss"),
+        boss,
         await token("patient/*.rs", role="patient", patient="ana"),
         await token("patient/Observation.rs?category=laboratory", role="practitioner", patient="ana"),
         await token("system/Observation.rs", policy={"rules": [{"types": ["Observation"], "may": "rs"}]}),
     ):
         answer = await caller.call("GET", "/Observation/$explain?patient=ana&code=a|b")
+        assert answer.status_code == (403 if caller is boss else 200), answer.text
         if answer.status_code == 403:
             searched = await caller.call("GET", "/Observation?patient=ana&code=a|b")
             assert answer.json()["issue"][0]["details"] == searched.json()["issue"][0]["details"]

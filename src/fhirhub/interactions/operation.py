@@ -18,11 +18,14 @@ async def operation(hub: Hub, request: FhirRequest) -> FhirResult:
     if handler is None and request.type is not None:
         handler = hub.operations.get((level, ANY, name))
     if handler is None:
-        where = {"instance": f"one {request.type}", "type": f"{request.type}", "system": "the system"}[level]
-        near = get_close_matches(
-            name[:64], [known for at, type, known in hub.operations if type == request.type], 1
-        )
-        hint = f" Did you mean ${near[0]} on one {request.type}?" if near else ""
-        text = f"The operation ${name[:64]} is not offered on {where}.{hint}"
+        types = (request.type, ANY) if request.type is not None else (None,)
+        known = {name: at for at, type, name in hub.operations if type in types}
+        near = get_close_matches(name[:64], known, 1)
+        hint = f" Did you mean ${near[0]} on {_place(known[near[0]], request)}?" if near else ""
+        text = f"The operation ${name[:64]} is not offered on {_place(level, request)}.{hint}"
         raise NotFound(Issue("not-supported", text))
     return await handler(hub, request)
+
+
+def _place(level: str, request: FhirRequest) -> str:
+    return {"instance": f"one {request.type}", "type": f"{request.type}", "system": "the system"}[level]

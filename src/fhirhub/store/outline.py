@@ -9,7 +9,6 @@ from typing import Any
 
 from fhirhub.definitions.tables import Definitions
 from fhirhub.search.predicate import (
-    And,
     Below,
     Cited,
     Cites,
@@ -18,9 +17,7 @@ from fhirhub.search.predicate import (
     Keys,
     Kin,
     Measure,
-    Not,
     Predicate,
-    Present,
     Quantity,
     Refers,
     Spoken,
@@ -96,18 +93,8 @@ def suggestions(request: SearchRequest, plan: Plan) -> list[str]:
         for sort in request.sort
         if sort.paths and not sort.pids
     ]
-    if any(_is(part, Not, Present) for part in parts):
-        found.append(
-            "No index knows what is not there: :not and :missing are tested on one resource after the other."
-        )
     if any(isinstance(part, Text) and part.match in ("contains", "suffix") for part in parts):
         found.append(LOOKED_THROUGH)
     if request.total == "accurate":
         found.append("_total=accurate counts all matches; _total=estimate does not.")
     return found
-
-
-def _is(part: Any, *kinds: type) -> bool:
-    if isinstance(part, And):
-        return any(_is(each, *kinds) for each in part.parts)
-    return isinstance(part, kinds)
