@@ -11,7 +11,7 @@ import asyncio
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Protocol
 
@@ -27,8 +27,8 @@ REALM = "fhirhub"
 KEPT = 4096
 BATCH = 64
 """Tokens that one statement looks up at most."""
-FLIGHTS = 2
-"""Statements under way at once."""
+FLIGHTS = 1
+"""Statements under way at once: the fewer, the more requests share one."""
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9._~+/-]{16,16384}=*)")
 """The scheme, and b64token of RFC 6750 §2.1."""
 
@@ -198,21 +198,29 @@ class Lookups:
         self._flying += 1
         task = asyncio.get_running_loop().create_task(self._fly(batch))
         self._tasks.add(task)
-        task.add_done_callback(self._landed)
+        task.add_done_callback(self._tasks.discard)
         if self._pending and self._flying < FLIGHTS:
             self._depart()
 
-    def _landed(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+    def _land(self) -> None:
         self._flying -= 1
         if self._pending and not self._scheduled:
             self._depart()
+
+    async def _rows(self, handles: Sequence[bytes], now: int) -> Sequence[Any]:
+        try:
+            return await tokens.look_up(self._lane, handles, now, now - self._idle)
+        finally:
+            self._land()
 
     async def _fly(self, batch: list[tuple[bytes, asyncio.Future[Any]]]) -> None:
         try:
             now = self._clock()
             handles = list(dict.fromkeys(handle for handle, _ in batch))
-            rows = await tokens.look_up(self._lane, handles, now, now - self._idle)
+            rows = await self._rows(handles, now)
+            if used := tokens.touched(rows, now):
+                # A commit, for which the others do not wait.
+                await tokens.touch(self._lane, used, now)
             understood = [row if row is None else self._understood(row) for row in rows]
             found = dict(zip(handles, understood, strict=True))
             for handle, future in batch:

@@ -70,12 +70,19 @@ async def look_up(lane: Fetcher, handles: Sequence[bytes], now: int, idle_since:
         found = [None] * len(handles)
         for row in await lane.fetch(MANY, list(handles), now, idle_since):
             found[row["n"] - 1] = row
-    used = [
+    return found
+
+
+def touched(found: Sequence[Any | None], now: int) -> list[str]:
+    """The sessions of ``found`` (:func:`look_up`) that :func:`touch` is to note as used."""
+    return [
         row["session"] for row in found if row is not None and row["session"] and row["seen"] < now - TOUCH
     ]
-    if used:
-        await lane.fetch(_TOUCH, used, now, now - TOUCH)
-    return found
+
+
+async def touch(lane: Fetcher, sessions: Sequence[str], now: int) -> None:
+    """Note ``sessions`` as used now."""
+    await lane.fetch(_TOUCH, list(sessions), now, now - TOUCH)
 
 
 async def details(lane: Fetcher, handle: bytes, now: int, idle_since: int) -> Any | None:

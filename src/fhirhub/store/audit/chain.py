@@ -9,9 +9,10 @@ mac = HMAC-SHA-256(key, mac of the row before, or 32 zero bytes + JSON of [chain
 
 from __future__ import annotations
 
-import hmac
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
+from hashlib import sha256
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -53,6 +54,8 @@ select chain, seq, mac from heads
 ARGUMENTS = 14
 MAC = 32
 """Bytes of a mac."""
+BLOCK = 64
+"""Bytes that SHA-256 takes at once."""
 BETWEEN = "\x1f"
 """Stands between the values of a column: texts of entries have no control characters. Arrays, which the driver would
 encode value by value, take three times as long."""
@@ -82,7 +85,17 @@ INSERT = insert()
 
 def mac_of(key: bytes, before: bytes, chain: int, seq: int, at: int, entry: Sequence[Any]) -> bytes:
     """The mac of one row; ``before`` is that of the row before it."""
-    return hmac.digest(key, before + orjson.dumps([chain, seq, at, *entry]), "sha256")
+    inner, outer = _pads(key)
+    text = before + orjson.dumps([chain, seq, at, *entry])
+    return sha256(outer + sha256(inner + text).digest()).digest()
+
+
+@lru_cache(maxsize=8)
+def _pads(key: bytes) -> tuple[bytes, bytes]:
+    """What HMAC (RFC 2104) puts before the text and before the hash of that: the library's own takes twice as long
+    for one text."""
+    padded = (key if len(key) <= BLOCK else sha256(key).digest()).ljust(BLOCK, b"\0")
+    return bytes(each ^ 0x36 for each in padded), bytes(each ^ 0x5C for each in padded)
 
 
 class Chain:
