@@ -110,7 +110,8 @@ class Spoken:
     pid: int = 0
     """``_content`` itself, under which other texts of codes stand."""
     pids: tuple[int, ...] = ()
-    paths: tuple[tuple[str, str], ...] = ()
+    paths: tuple[tuple[int, str, str], ...] = ()
+    """(Parameter, column, SQL/JSON path)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ class Specials:
 
     registry: Registry
     tools: Tools
-    _spoken: dict[str, tuple[tuple[int, ...], tuple[tuple[str, str], ...]]] = field(default_factory=dict)
+    _spoken: dict[str, tuple[tuple[int, ...], tuple[tuple[int, str, str], ...]]] = field(default_factory=dict)
 
     def serves(self, type: str, code: str) -> bool:
         """Whether ``code`` is one of them, on ``type``."""
@@ -64,7 +64,7 @@ class Specials:
         if known is None:
             facets = [f for f in self.registry.facets(type).values() if f.kind == "token" and not f.aliases]
             described = [(facet.pid, text_paths(facet)) for facet in facets if text_paths(facet)]
-            paths = dict.fromkeys(path for _, each in described for path in each)
+            paths = dict.fromkeys((pid, *path) for pid, each in described for path in each)
             known = self._spoken[type] = tuple(pid for pid, _ in described), tuple(paths)
         pids, paths_of = known
         pid = self.registry.definitions.search_parameters(type)["_content"].pid

@@ -6,6 +6,7 @@ quantities their equals in every unit that is in use, ``partOf`` hierarchies the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -47,15 +48,16 @@ KIN = 5000
 
 WORDED = """
 select pid, key, raw from phrase
-where pid = any ($1::smallint[]) and (text like $2 || '%' or text like '% ' || $2 || '%') limit $3
+where pid = any ($1::smallint[])
+  and (text like $2::text || '%' or text like '% ' || $2::text || '%') limit $3::bigint
 """
 BELOW = """
 select key from phrase
 where pid = $1 and text >= $2 and text < $2 || U&'\\+10FFFF'
   and (text = any ($3::text[]) or text like any ($4::text[])) limit $5
 """
-INSIDE = "select text, count(*) as n from phrase where pid = $1 group by text"
-UNITS_OF = "select raw, key from phrase where pid = $1 and text = any ($2::text[])"
+INSIDE = "select text from phrase where pid = $1::smallint"
+UNITS_OF = "select text, raw, key from phrase where pid = $1::smallint and text = any ($2::text[])"
 BY_KEY = """
 select r.id, r.content::text as content
 from token_general t
@@ -100,12 +102,12 @@ class Deferred:
         leaves = deferred_in(where)
         if not leaves:
             return where
-        found: dict[Predicate, Predicate] = {}
+        found = await self._measures([each for each in leaves if isinstance(each, Measure)], fetch)
         inside: dict[str, int] | None = None
         for leaf in leaves:
             if isinstance(leaf, Contained):
                 if inside is None:
-                    inside = {row["text"]: row["n"] for row in await fetch(INSIDE, PLACE)}
+                    inside = Counter(row["text"] for row in await fetch(INSIDE, PLACE))
                 found[leaf] = await self._contained(leaf, inside, fetch)
             elif leaf not in found:
                 found[leaf] = await self._settle(leaf, fetch, even)
@@ -142,7 +144,8 @@ class Deferred:
             case Measure():
                 return await self._measure(leaf, fetch)
             case Worded():
-                return await self._called((leaf.pid,), leaf.words, leaf.paths, fetch, even=even)
+                paths = tuple((leaf.pid, *path) for path in leaf.paths)
+                return await self._called((leaf.pid,), leaf.words, paths, fetch, even=even)
             case Spoken():
                 return await self._spoken(leaf, fetch, even)
             case Below():
@@ -161,9 +164,20 @@ class Deferred:
         raise TypeError(leaf)
 
     async def _measure(self, asked: Measure, fetch: Fetch) -> Predicate:
-        unit = ucum.read(asked.code)
-        rows = await fetch(UNITS_OF, UNITS, [unit.name]) if unit is not None else ()
-        return in_units(asked, sorted((row["raw"], row["key"]) for row in rows))
+        return (await self._measures([asked], fetch))[asked]
+
+    async def _measures(self, asked: Sequence[Measure], fetch: Fetch) -> dict[Predicate, Predicate]:
+        """All of them, by one look at the units that are in use."""
+        units = {each: unit for each in asked if (unit := ucum.read(each.code)) is not None}
+        names = sorted({unit.name for unit in units.values()})
+        rows = await fetch(UNITS_OF, UNITS, names) if names else ()
+        known: dict[str, list[tuple[str, int]]] = {}
+        for row in rows:
+            known.setdefault(row["text"], []).append((row["raw"], row["key"]))
+        return {
+            each: in_units(each, sorted(known.get(units[each].name, ())) if each in units else ())
+            for each in asked
+        }
 
     async def _spoken(self, asked: Spoken, fetch: Fetch, even: bool) -> Predicate:
         kept = Words(asked.word, asked.narrative_only)
@@ -176,7 +190,7 @@ class Deferred:
         self,
         pids: tuple[int, ...],
         words: str,
-        paths: tuple[tuple[str, str], ...],
+        paths: tuple[tuple[int, str, str], ...],
         fetch: Fetch,
         own: int = 0,
         *,
@@ -197,7 +211,10 @@ class Deferred:
             exact, coded = list(rounded(exact, own)) if own else [], list(rounded(coded, (*pids, own)[0]))
         parts: list[Predicate] = [Keys(tuple(exact))] if exact else []
         if coded:
-            parts.append(And((Keys(tuple(coded)), Says(paths, tuple(texts)))))
+            # Where a text of a parameter stands that has no such text, there is none.
+            having = set(pids) if even else {row["pid"] for row in rows}
+            places = dict.fromkeys((column, path) for pid, column, path in paths if pid in having)
+            parts.append(And((Keys(tuple(coded)), Says(tuple(places), tuple(texts)))))
         return parts[0] if len(parts) == 1 else Or(tuple(parts))
 
     async def _below(self, asked: Below, fetch: Fetch) -> tuple[int, ...]:
