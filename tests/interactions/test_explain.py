@@ -80,6 +80,23 @@ async def test_the_plan_for_who_sees_everything(client: httpx.AsyncClient, query
     assert len(plan.get("condition", [])) == len(found.get("criterion", []))
 
 
+@pytest.mark.parametrize(
+    ("query", "grows"),
+    [
+        ("Observation/$explain?", "page"),
+        ("Observation/$explain?identifier=a", "page"),
+        ("Observation/$explain?_sort=-date", "page"),
+        ("Observation/$explain?_lastUpdated=gt2020", "type"),
+        ("Patient/$explain?family=a&_sort=birthdate", "matches"),
+        ("Patient/$explain?_sort=birthdate", "type"),
+        ("Patient/$explain?family=a&_count=0", "matches"),
+        ("Patient/$explain?_summary=count", "type"),
+    ],
+)
+async def test_what_the_cost_grows_with(client: httpx.AsyncClient, query: str, grows: str) -> None:
+    assert (await explained(client, query))["cost"][0]["growsWith"] == [grows]
+
+
 async def test_each_criterion_in_words(client: httpx.AsyncClient) -> None:
     found = await explained(
         client,

@@ -31,8 +31,6 @@ from fhirhub.view.planning import COSTLY, Planned
 
 Part = dict[str, Any]
 _COUNTS = "counts what fulfils them, or estimates it where that would take long"
-_CLASSES = {"sort": "matches", "count": "matches"}
-"""Kind of plan -> what its cost grows with, where that is not the page."""
 _COMPONENT = "component-"
 _SHAPING = ("_type", "_sort", "_include", "_revinclude", "_contained")
 """Beginnings of parameters that do not say by themselves what is found."""
@@ -49,7 +47,7 @@ async def explain(hub: Hub, request: FhirRequest) -> FhirResult:
     found = [
         *_criteria(hub, search, request.base),
         _plan(search, planned),
-        *_cost(planned, _type(search)),
+        *_cost(search, planned),
         *(_named("advice", valueString=text) for text in [*planned.advice, *_elsewhere(hub, search)]),
         *(_named("ignored", valueString=issue.text) for issue in search.notes),
     ]
@@ -107,7 +105,7 @@ def _type(search: SearchRequest) -> str:
 
 
 def _plan(search: SearchRequest, planned: Planned) -> Part:
-    counting = search.count == 0 or search.summary == "count"
+    counting = _counts(search)
     kind = "count" if counting else planned.plan.kind
     order = ",".join(("-" if each.descending else "") + each.code for each in search.sort)
     parts = [
@@ -124,10 +122,22 @@ def _plan(search: SearchRequest, planned: Planned) -> Part:
     return _named("plan", *parts)
 
 
-def _cost(planned: Planned, type: str) -> Iterator[Part]:
+def _counts(search: SearchRequest) -> bool:
+    """Whether only the number of matches is asked for."""
+    return search.count == 0 or search.summary == "count"
+
+
+def _grows(search: SearchRequest, planned: Planned) -> str:
+    """What the cost grows with: the length of the ``page``, the number of ``matches`` or all there is of the ``type``."""
+    whole, gathered = planned.plan.driver < 0, planned.plan.kind == "sort" or _counts(search)
+    if whole and (gathered or search.where != And(())):
+        return "type"
+    return "matches" if gathered else "page"
+
+
+def _cost(search: SearchRequest, planned: Planned) -> Iterator[Part]:
     """What it is expected to cost, and whether that is too much."""
-    grows = _CLASSES.get(planned.plan.kind, "page" if planned.plan.driver >= 0 else "type")
-    parts = [_named("growsWith", valueCode=grows)]
+    parts = [_named("growsWith", valueCode=_grows(search, planned))]
     if planned.limit:
         parts.append(_named("limit", valueDecimal=round(planned.limit)))
     if planned.entries is not None:
@@ -135,7 +145,7 @@ def _cost(planned: Planned, type: str) -> Iterator[Part]:
     yield _named("cost", *parts)
     yield _named("refused", valueBoolean=bool(planned.refusal))
     if planned.refusal:
-        yield _named("refusal", resource=outcome([Issue(COSTLY, planned.refusal, type or "_type")]))
+        yield _named("refusal", resource=outcome([Issue(COSTLY, planned.refusal, search.type or "_type")]))
     if planned.is_empty:
         yield _named("empty", valueBoolean=True)
 

@@ -18,6 +18,7 @@ _VERBS = {
 _OPERATIONS = {
     "$everything": "took out the whole record of",
     "$lastn": "looked at the latest of",
+    "$explain": "asked how to search",
     "$export": "exported",
 }
 _EVENTS = {
