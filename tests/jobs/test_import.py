@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import hashlib
 import json
 import os
 import subprocess
@@ -20,7 +21,7 @@ import pytest
 
 from fhirhub.cli import import_
 from fhirhub.errors import FhirError
-from fhirhub.jobs.load.coordinator import Summary
+from fhirhub.jobs.load.coordinator import Import, ImportFailed, Summary
 from fhirhub.jobs.load.sources import discover
 from fhirhub.settings import Settings
 
@@ -283,3 +284,49 @@ def test_much_that_has_to_wait(fresh_dsn: str, tmp_path: Path) -> None:
     summary = take_in(fresh_dsn, tmp_path, errors=tmp_path / "errors.out")
     assert summary.problems == 0
     assert summary.counts == {"Patient": 16, "Observation": 960, "Practitioner": 1}
+
+
+def test_audit_events_are_refused_in_every_form(fresh_dsn: str, tmp_path: Path) -> None:
+    made = {
+        "resourceType": "AuditEvent", "type": {"code": "rest"}, "recorded": "2026-11-24T10:00:00Z",
+        "agent": [{"requestor": True}], "source": {"observer": {"display": "x"}},
+    }  # fmt: skip
+    line, plain, batch, whole = (tmp_path / name for name in ("a.ndjson", "b.json", "c.json", "d.json"))
+    ndjson(line, made, made | {"id": "a2"}, patient("p1"))
+    plain.write_text(json.dumps(bundle("collection", {"resource": made | {"id": "a3"}})))
+    batch.write_text(json.dumps(bundle("batch", post(made | {"id": "a4"}), post(patient("p2")))))
+    whole.write_text(json.dumps(bundle("transaction", post(made | {"id": "a5"}), post(patient("p3")))))
+    errors = tmp_path / "errors.ndjson"
+    for dry_run in (True, False):
+        summary = take_in(fresh_dsn, line, plain, batch, whole, errors=errors, dry_run=dry_run)
+        assert (summary.counts, summary.problems) == ({"Patient": 2}, 5), dry_run
+        told = [json.loads(text)["outcome"]["issue"][0] for text in errors.read_text().splitlines()]
+        assert all("recorded by the server itself" in each["details"]["text"] for each in told)
+    assert sum(stored(fresh_dsn).values()) == 2
+
+
+def test_an_import_is_on_the_audit_trail(
+    fresh_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audited = Settings(database_url=fresh_dsn, data_dir=tmp_path / "keys", audit="on")
+    options = {"workers": 1, "again": False, "errors": tmp_path / "errors.ndjson"}
+    file = ndjson(tmp_path / "Erika.Mustermann.ndjson.gz", patient("p1"), patient("p2", gender="odd"))
+    import_.take_in(audited, discover([file]), dry_run=True, **options)
+    import_.take_in(audited, discover([file]), dry_run=False, **options)
+
+    def broken(self: Import) -> Summary:
+        raise ImportFailed("no more")
+
+    monkeypatch.setattr(Import, "run", broken)
+    with pytest.raises(ImportFailed):
+        import_.take_in(audited, discover([file]), dry_run=False, **options)
+    sql = "select outcome, kind, agent, detail::text as told from audit where interaction = 'import' order by seq"
+    good, bad = rows(fresh_dsn, sql)
+    assert (good["outcome"], good["kind"], good["agent"], bad["outcome"]) == (0, "import", "command line", 8)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert json.loads(good["told"])["more"] == {
+        "finished": True, "resources": 1, "before": 0, "refused": 1, "counts": ["Patient: 1"], "files": 1,
+        "read": [f".ndjson.gz sha256:{digest}"],
+    }  # fmt: skip
+    assert "by " in json.loads(good["told"])["clientName"] and "Muster" not in good["told"]
+    assert str(tmp_path) not in good["told"]

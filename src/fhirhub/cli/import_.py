@@ -17,6 +17,7 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from fhirhub.cli.common import JSON, answer, settings
+from fhirhub.cli.record import note
 from fhirhub.jobs.demo.practice import practice
 from fhirhub.jobs.load.coordinator import Import, Progress, Summary, cores
 from fhirhub.jobs.load.items import Order
@@ -32,6 +33,8 @@ from fhirhub.store.engine import Lane
 from fhirhub.store.postgres import database
 
 app = typer.Typer()
+SUFFIXES = (".json", ".ndjson", ".jsonl", ".gz", ".zip")
+"""Of the names of files, what the audit trail is told."""
 EVERY = 2.0
 """Seconds between two lines of progress where there is no terminal."""
 
@@ -91,9 +94,36 @@ def take_in(
             asyncio.run(migrate.ensure(dsn))
             base = f"{chosen.base_url}/fhir" if chosen.base_url else ""
             order = Order(dsn, chosen.referential_integrity, base)
-            summary = Import(sources, order, workers=workers, again=again, errors=errors, notice=notice).run()
+            work = Import(sources, order, workers=workers, again=again, errors=errors, notice=notice)
+            finished = False
+            try:
+                summary = work.run()
+                finished = True
+            finally:
+                told = _told(work.summary, finished)
+                asyncio.run(note(chosen, dsn, "import", "import", 0 if finished else 8, told))
             asyncio.run(journal.settle(dsn))
     return summary
+
+
+def _told(summary: Summary, finished: bool) -> dict[str, Any]:
+    """What the audit trail is told of an import.
+
+    Files are told by how their names end and by what is in them: the names may be those of patients.
+    """
+    read = [
+        f"{''.join(each for each in path.suffixes if each.lower() in SUFFIXES)} sha256:{digest}"
+        for path, digest in summary.read
+    ]
+    return {
+        "finished": finished,
+        "resources": summary.resources,
+        "before": summary.known,
+        "refused": summary.problems,
+        "counts": [f"{type_}: {count}" for type_, count in sorted(summary.counts.items())],
+        "files": summary.files,
+        "read": read,
+    }
 
 
 def welcome(chosen: Settings, **options: Any) -> Summary | None:

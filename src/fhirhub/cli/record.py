@@ -52,18 +52,42 @@ def done(what: str, work: Work[T], detail: Detail[T]) -> T:
 
     Nothing is put on record where there is no trail.
     """
-    return _on_store(lambda chosen, lane: recorded(chosen, lane, what, work, detail))
+    return _on_store(lambda chosen, lane: _recorded(chosen, lane, what, work, detail))
 
 
-async def recorded(chosen: Settings, lane: Lane, what: str, work: Work[T], detail: Detail[T]) -> T:
-    """The same on an open ``lane`` to a migrated store."""
+async def note(
+    chosen: Settings, dsn: str, kind: str, what: str, outcome: int, detail: Mapping[str, Any]
+) -> None:
+    """Put on record what is no single transaction, in the migrated store at ``dsn``; ``outcome`` as in AuditEvent."""
+
+    async def nothing(lane: Lane) -> None:
+        """It has been done already."""
+
+    lane = Lane(dsn, 1)
+    await lane.open()
+    try:
+        await _recorded(chosen, lane, what, nothing, lambda _: detail, kind, outcome)
+    finally:
+        await lane.close()
+
+
+async def _recorded(
+    chosen: Settings,
+    lane: Lane,
+    what: str,
+    work: Work[T],
+    detail: Detail[T],
+    kind: str = "admin",
+    outcome: int = 0,
+) -> T:
+    """``work`` and its row in one transaction on an open ``lane`` to a migrated store."""
     key = keys.load(chosen).derive("audit") if chosen.is_audited else None
     for _ in range(ATTEMPTS):
         try:
             async with lane.use() as connection, connection.raw.transaction():
                 result = await work(_Held(connection))
                 if key is not None:
-                    row = event("admin", what, _caller(), more=detail(result))
+                    row = event(kind, what, _caller(), outcome=outcome, more=detail(result))
                     chain = Chains(key).of(connection)
                     await connection.fetch(INSERT, *await chain.rows([row], connection.fetch))
             return result

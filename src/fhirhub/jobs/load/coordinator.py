@@ -23,6 +23,8 @@ from fhirhub.jobs.load.waiting import Waiting
 
 AHEAD = 3
 """Tasks a worker has at most: two in hand, one at the door."""
+NAMED = 50
+"""Files of which a summary knows what they were."""
 GROUP = 400
 """Waiting items that are sent together, unless more of them hang together."""
 
@@ -45,6 +47,8 @@ class Summary:
     problems: int = 0
     seconds: float = 0.0
     files: int = 0
+    read: list[tuple[Path, str]] = field(default_factory=list)
+    """The first files that were read, with the SHA-256 of each."""
 
     @property
     def resources(self) -> int:
@@ -151,8 +155,10 @@ class Import:
             try:
                 if source.path not in digests:
                     digests.clear()
-                    digests[source.path] = digest(source.path) + self._salt
-                for task in tasks(source, digests[source.path], self._next):
+                    digests[source.path] = digest(source.path)
+                    if len(self.summary.read) < NAMED:
+                        self.summary.read.append((source.path, digests[source.path]))
+                for task in tasks(source, digests[source.path] + self._salt, self._next):
                     self._next = task.number + 1
                     yield task
             except UNREADABLE as error:

@@ -11,9 +11,9 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
-from typing import cast
+from typing import Any, cast
 
 import asyncpg
 import uvloop
@@ -25,6 +25,7 @@ from fhirhub.definitions.tables import load as load_definitions
 from fhirhub.errors import FhirError, Issue, Overloaded
 from fhirhub.hub import Hub, Limits, clock, new_id
 from fhirhub.interactions.entries import problems as bundle_problems
+from fhirhub.interactions.perform import admit
 from fhirhub.jobs.load.commit import Committer, counted
 from fhirhub.jobs.load.cut import Cutter, problem
 from fhirhub.jobs.load.items import Item, Order, Problem, Result, Task
@@ -111,7 +112,7 @@ class Worker:
         """Validate a plain resource; a transaction is validated with its links."""
         if item.form == "resource":
             assert item.document is not None
-            issues = self._hub.validator.validate(item.document)
+            issues = _unwritable(item.document, item.method) or self._hub.validator.validate(item.document)
             if issues:
                 broken.append((item.number, problem(item, item.document, issues)))
                 return
@@ -127,6 +128,7 @@ class Worker:
             document = item.document or json.parse(item.body)
             whole, by_entry = await bundle_problems(self._hub, document)
             issues = [*whole, *(issue for number in sorted(by_entry) for issue in by_entry[number])]
+            issues = issues or _unwritable_in(document)
             if issues:
                 result.problems.append(problem(item, None, issues))
             else:
@@ -155,6 +157,23 @@ class Worker:
         for item in items:
             result.add(await self._commit([item], numbers))
         return result
+
+
+def _unwritable(document: Mapping[str, Any], method: str) -> Sequence[Issue]:
+    """Why nobody may write such a resource, as through every other way in; nothing when they may."""
+    try:
+        admit(OPEN, "create" if method == "POST" else "update", document.get("resourceType"), None)
+    except FhirError as error:
+        return error.issues
+    return ()
+
+
+def _unwritable_in(bundle: Mapping[str, Any]) -> list[Issue]:
+    """The same of the entries of a transaction without problems, which are looked at when it is carried out."""
+    entries = [entry for entry in bundle.get("entry", ()) if "resource" in entry]
+    return [
+        issue for entry in entries for issue in _unwritable(entry["resource"], entry["request"]["method"])
+    ]
 
 
 def _issues(error: Exception | None) -> Sequence[Issue]:

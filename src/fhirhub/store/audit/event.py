@@ -31,6 +31,7 @@ KINDS: dict[str, Json] = {
     "consent": {"system": DICOM, "code": "110113", "display": "Security Alert"},
     "security": {"system": DICOM, "code": "110113", "display": "Security Alert"},
     "export": {"system": DICOM, "code": "110106", "display": "Export"},
+    "import": {"system": DICOM, "code": "110107", "display": "Import"},
     "admin": {"system": DICOM, "code": "110137", "display": "User Security Attributes Changed"},
 }
 """Kind of a row -> type of the event."""

@@ -29,7 +29,7 @@ _EVENTS = {
     "user-reset": "reset a user's password", "client-add": "added an app", "client-rotate": "changed an app's secret",
     "client-deactivate": "deactivated an app", "client-activate": "activated an app",
     "client-update": "changed an app's registration", "user-activate": "activated a user", "audit-search": "looked through the audit trail",
-    "refused": "asked for a page that is for others",
+    "refused": "asked for a page that is for others", "import": "imported resources",
 }  # fmt: skip
 OUTCOMES = {0: "done", 4: "refused", 8: "failed", 12: "failed"}
 _PLACE = re.compile(r"(\d{1,18})\.(\d{1,4})\.(\d{1,18})")
