@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
@@ -24,7 +24,7 @@ from fhirhub.store.deferred import Deferred
 from fhirhub.store.engine import Connection, Lane
 from fhirhub.store.explain import Explained, explain, planned
 from fhirhub.store.gathering import Gathering
-from fhirhub.store.history import history
+from fhirhub.store.history import TAKEN, history, link_after, tested
 from fhirhub.store.latest import latest
 from fhirhub.store.pack import Packer
 from fhirhub.store.parameters import Membership
@@ -285,13 +285,26 @@ class Store:
         at: tuple[int, int] | None,
         count: int,
         cursor: str | None,
+        within: Callable[[str], Predicate] | None = None,
     ) -> HistoryPage:
-        """One page of the history of ``types``, newest first; times in microseconds since 1970 UTC."""
-        among = [self.definitions.type_number[each] for each in types]
+        """One page of the history of ``types``, newest first; times in microseconds since 1970 UTC.
+
+        ``within``: of many resources, those only whose present version is a tombstone or fulfils that of its type.
+        """
+        among, fetch = self._numbers(types), self._lanes["search"].fetch
+        where = tested(types, within) if within is not None else None
+        test = await self.seen.tested(where, types, TAKEN, fetch) if where is not None else ("", ())
         return await history(
-            self._lanes["search"].fetch, self.sealer, self.definitions.resource_types, among=among, id_=id_,
-            since=since, at=at, count=count, cursor=cursor,
+            fetch, self.sealer, self.definitions.resource_types, among=among, id_=id_, since=since, at=at,
+            count=count, cursor=cursor, within=test,
         )  # fmt: skip
+
+    def link_after(self, last: Stored, types: Sequence[str], id_: str | None) -> str:
+        """The cursor of the page of the history of ``types`` that begins after the version ``last``."""
+        return link_after(self.sealer, last, self._numbers(types), id_)
+
+    def _numbers(self, types: Sequence[str]) -> list[int]:
+        return [self.definitions.type_number[each] for each in types]
 
     @asynccontextmanager
     async def exclusively(self, locks: Sequence[str]) -> AsyncIterator[Session]:

@@ -47,6 +47,17 @@ class Visible:
         found = (stored(type, row["id"], row) for row in rows)
         return {each.id: each for each in found if each is not None}
 
+    async def tested(
+        self, where: Predicate, types: Sequence[str], taken: int, fetch: Fetch
+    ) -> tuple[str, list[Any]]:
+        """``where`` as a test of a resource row ``r`` of one of ``types``, and its arguments after the first ``taken``."""
+        request = SearchRequest("", where=where, types=tuple(types))
+        asked = await self.searcher.asked(request, fetch, keep=True)
+        compiler = self.searcher.compiler(asked)
+        compiler.arguments.values = [None] * taken
+        test = compiler.test(asked.where, Candidate("r", compiler.root, dated=False, is_resource=True))
+        return f"({test})", compiler.arguments.values[taken:]
+
     async def contexts(self, ids: Sequence[str], fetch: Fetch) -> dict[str, str]:
         """What the Binaries among ``ids`` name as their security context, by id
         (https://hl7.org/fhir/R4/binary-definitions.html#Binary.securityContext)."""

@@ -7,7 +7,7 @@ what is not there. (https://hl7.org/fhir/R4/security.html#binary and docs/access
 from __future__ import annotations
 
 from asyncio import Lock
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -33,6 +33,7 @@ from fhirhub.view.events import check_writable, limited, reach
 from fhirhub.view.images import context_of, fits, redacted
 from fhirhub.view.planning import Planned, planned
 from fhirhub.view.pointing import decide
+from fhirhub.view.versions import filled
 from fhirhub.view.writing import WriteRules
 
 Name = tuple[str, str]
@@ -203,25 +204,53 @@ class View:
             present = (await self._present("r", type, [id])).get(id)
             if present is None:
                 return HistoryPage()
-            page = await self._store.history([type], id, since, at, count, cursor)
             told = await self._tells_past(present, "r")
-            page.versions = [
-                self._shown(each)
-                for each in page.versions
-                if each.deleted or (told and await self._was_visible(each))
-            ]
-            self._saw(page.versions)
-            return page
+
+            async def past(versions: list[Stored]) -> list[Stored]:
+                return [
+                    self._shown(each)
+                    for each in versions
+                    if each.deleted or (told and await self._was_visible(each))
+                ]
+
+            return await self._versions((type,), id, since, at, count, cursor, past)
         among = self._store.definitions.resource_types if type is None else (type,)
         if id is None:
             among = tuple(each for each in among if self._sees_whole(each))
             if not among:
                 text = "The history of many resources is for those who see more than the records of some patients."
                 raise Forbidden(Issue("forbidden", text))
-        page = await self._store.history(among, id, since, at, count, cursor)
-        page.versions = await self._within_reach(page.versions)
+        if all(sight.is_open("s", each) for each in among):
+            page = await self._store.history(among, id, since, at, count, cursor)
+            self._saw(page.versions)
+            return page
+        return await self._versions(among, id, since, at, count, cursor, self._within_reach)
+
+    async def _versions(
+        self,
+        types: tuple[str, ...],
+        id: str | None,
+        since: int | None,
+        at: tuple[int, int] | None,
+        count: int,
+        cursor: str | None,
+        keep: Callable[[list[Stored]], Awaitable[list[Stored]]],
+    ) -> HistoryPage:
+        """One page of those versions that ``keep`` keeps, as full as if there were no others."""
+
+        async def ask(some: int, start: str | None) -> HistoryPage:
+            within = self._has_or_had if id is None else None
+            page = await self._store.history(types, id, since, at, some, start, within)
+            page.versions = await keep(page.versions)
+            return page
+
+        page = await filled(ask, count, cursor, lambda last: self._store.link_after(last, types, id))
         self._saw(page.versions)
         return page
+
+    def _has_or_had(self, type: str) -> Predicate:
+        """The condition on resources of which the history of many tells."""
+        return ALL if self.sight.is_open("s", type) else self.sight.of("s", type)
 
     def _sees_whole(self, type: str) -> bool:
         """Whether nothing but labels and consents keeps the caller from resources of ``type``."""
