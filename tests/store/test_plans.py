@@ -22,6 +22,8 @@ from searching import definitions
 OBSERVATIONS = 20_000
 PATIENTS = 500
 COUNT = 20
+EXCEPT = 5000
+"""Every so many observations one has no category."""
 Node = dict[str, Any]
 
 PAGES = {
@@ -42,6 +44,9 @@ PAGES = {
     "Observation?_sort=date": ("resource", 80),
     "Observation?_sort=-date": ("resource", 45),
     "Observation?code:not=common": ("resource", 400),
+    "Observation?value-quantity:missing=true": ("resource", 120),
+    "Observation?subject=Patient/p226&category:not=lab": ("token", 160),
+    "Observation?subject=Patient/p144&category:missing=true": ("token", 160),
     "Observation?_sort=_lastUpdated": ("updated", 45),
     "Observation?_sort=-_lastUpdated": ("updated", 45),
     "Observation?value-quantity=gt400": ("range", 180),
@@ -77,6 +82,7 @@ def observation(number: int) -> dict[str, Any]:
         "status": "final" if number % 10 else "amended",
         "identifier": [{"value": f"n{number}"}],
         "code": {"coding": [{"system": "http://x", "code": code} for code in codes[number % 5 == 4 :]]},
+        "category": [{"coding": [{"code": "lab"}]}] if number % EXCEPT else None,
         "subject": {"reference": f"Patient/p{mixed(number, 1) % PATIENTS}"},
     }
     if number % 50:
@@ -88,7 +94,7 @@ def observation(number: int) -> dict[str, Any]:
     value = (
         {"valueQuantity": {"value": number % 1000}} if number % 3 else {"valueString": f"word {number % 90}"}
     )
-    return made | value
+    return {name: part for name, part in (made | value).items() if part is not None}
 
 
 def patient(number: int) -> dict[str, Any]:
@@ -225,6 +231,60 @@ async def test_a_total_costs_what_it_counts(rig: Rig, query: str) -> None:
     page, _, sql, values = await asked(rig, replace(request_of(rig, query), count=0))
     assert page.total
     check(await explained(rig, sql, values), COUNTS[query])
+
+
+UNLABELLED = {f"o{number}" for number in range(0, OBSERVATIONS, EXCEPT)}
+RARELY = {
+    # search: the observations found
+    "Observation?category:not=lab": UNLABELLED,
+    "Observation?category:missing=true": UNLABELLED,
+    "Observation?category:not=lab&_sort=date": UNLABELLED,
+    "Observation?category:not=lab,a,b,c,d,e,f,g,h": UNLABELLED,
+    "Observation?status=final&category:not=lab": UNLABELLED - {f"o{number}" for number in range(0, OBSERVATIONS, 10)},
+    "Observation?subject:missing=true": set(),
+    "Observation?device:missing=false": set(),
+}  # fmt: skip
+
+
+async def index_only(rig: Rig, sql: str, values: list[Any], looked_up: int) -> None:
+    """Check that ``sql`` reads no more than so many rows but in indexes, and those once."""
+    plan = await explained(rig, sql, values)
+    told = "\n".join(outline(plan))
+    entries = [node for node in nodes(plan) if node["Node Type"] == "Index Only Scan"]
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in entries) <= 2.1 * OBSERVATIONS, told
+    assert not any(node["Heap Fetches"] for node in entries), told
+    assert rows_read(plan) <= 2.1 * OBSERVATIONS + looked_up, told
+    others = [node for node in nodes(plan) if "Index" in node["Node Type"] and node not in entries]
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in others) <= looked_up, told
+
+
+@pytest.mark.parametrize("query", RARELY)
+async def test_what_hardly_any_lacks_is_found_in_the_indexes(rig: Rig, query: str) -> None:
+    request = request_of(rig, query)
+    page, kinds, sql, values = await asked(rig, request)
+    assert kinds == ["absent"] and {each.id for each in page.matches} == RARELY[query]
+    await index_only(rig, sql, values, 100)
+    page, _, sql, values = await asked(rig, replace(request, count=0))
+    assert page.total == len(RARELY[query])
+    await index_only(rig, sql, values, 100)
+
+
+async def test_what_hardly_any_lacks_is_gathered_for_other_orders(rig: Rig) -> None:
+    for order in ("_lastUpdated", "value-quantity", "status"):
+        page, kinds, sql, values = await asked(
+            rig, request_of(rig, f"Observation?category:not=lab&_sort={order}")
+        )
+        assert kinds == ["sort"] and {each.id for each in page.matches} == UNLABELLED
+        await index_only(rig, sql, values, 100)
+
+
+async def test_the_last_page_by_codes_looks_up_what_it_shows(rig: Rig) -> None:
+    request = replace(request_of(rig, "Observation?_sort=category"), count=OBSERVATIONS - len(UNLABELLED) - 3)
+    page, kinds, _, _ = await asked(rig, request)
+    assert kinds == ["ranked"]
+    page, _, sql, values = await asked(rig, replace(request, cursor=page.next, count=COUNT))
+    assert len(page.matches) == len(UNLABELLED) + 3 and {each.id for each in page.matches} >= UNLABELLED
+    await index_only(rig, sql, values, 100)
 
 
 async def test_all_codes_of_a_system_are_not_followed_one_by_one(rig: Rig) -> None:

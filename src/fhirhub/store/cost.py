@@ -29,8 +29,9 @@ from fhirhub.search.predicate import (
     Words,
 )
 from fhirhub.search.request import SearchRequest
+from fhirhub.store.absent import keys_of, passing
 from fhirhub.store.described import described
-from fhirhub.store.plan import PASSED, Plan, beside, is_absent
+from fhirhub.store.plan import Plan, beside
 from fhirhub.store.predicates import PROBES, Compiler
 from fhirhub.store.ranges import Condition, Range
 from fhirhub.store.texts import Found
@@ -117,7 +118,7 @@ class Estimator:
                 sorting = partial(_sorting, name, sort.code)
                 cost.add(found * weight, sorting, partial(_sorted_otherwise, sort.code))
         elif plan.kind == "absent":
-            passed = self._walked(request, None, parts) * PASSED
+            passed = self._walked(request, None, parts) * self._passing(driver)
             cost.add(passed, lambda: f"passing by all {request.type} resources", narrower)
             found = self._walked(request, driver, others)
         elif plan.kind == "ranked":
@@ -157,6 +158,10 @@ class Estimator:
         statistics = self.compiler.statistics
         return statistics.size(rt) if where is None else statistics.rows(where, rt, self.compiler.keys)
 
+    def _passing(self, where: Condition | None) -> float:
+        """What passing one resource by costs that may lack what ``where`` says."""
+        return passing(0 if where is None else len(keys_of(where, self.compiler.keys)))
+
     def _least(self, where: Condition) -> float:
         """Resources of the type that fulfil ``where`` for sure."""
         return self.compiler.statistics.least(where, self.compiler.root, self.compiler.keys)
@@ -176,7 +181,7 @@ class Estimator:
         rows = [self.compiler.statistics.key(key) for key, _ in ranks]
         walked = sum(min(each, found) for found in rows) + len(ranks)
         full = sum(rows) >= each
-        return walked if full else walked + self._rows(None, self.compiler.root)
+        return walked if full else walked + self._rows(None, self.compiler.root) * passing(len(ranks))
 
     def listing(self, where: Condition, rt: int) -> float:
         """Entries looked at to list all resources of ``rt`` that fulfil ``where``: the other side of ``rids``."""
@@ -191,9 +196,7 @@ class Estimator:
             case Or(parts):
                 return sum(self.listing(part, rt) for part in parts)
             case And(parts) if parts:
-                best = min(
-                    parts, key=lambda part: self.compiler.statistics.listed(part, rt, self.compiler.keys)
-                )
+                best = self.compiler.best(parts, rt)
                 others = sum(self.probing(part, rt) for part in parts if part is not best)
                 return self.listing(best, rt) + self._rows(best, rt) * others
             case Chain(_, type_, inner):
@@ -205,8 +208,8 @@ class Estimator:
             case Points(_, inner):
                 found = self._rows(where, rt)
                 return self.listing(inner, 0) + self._rows(inner, 0) + found * self.probing(where, rt)
-        if is_absent(where, self.compiler, rt):
-            return size * PASSED + self._rows(where, rt)
+        if self.compiler.statistics.is_absent(where, rt, self.compiler.keys):
+            return size * self._passing(where)
         return size * (1 + self.probing(where, rt))
 
     def probing(self, where: Condition, rt: int) -> float:

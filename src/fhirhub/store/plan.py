@@ -30,13 +30,11 @@ from fhirhub.search.predicate import (
 )
 from fhirhub.search.request import SearchRequest, Sort
 from fhirhub.search.rows import VALUE_BITS
-from fhirhub.store.absent import by_marks
+from fhirhub.store.absent import PASSED
 from fhirhub.store.predicates import Compiler
 from fhirhub.store.ranges import Condition, Range
 from fhirhub.store.texts import Found
 
-PASSED = 0.3
-"""Passing a resource by in its index costs a third of looking one up."""
 SPARSE = 0.25
 """What more of a type fulfil is met soon enough without looking for a way."""
 SELECTIVE = 5000.0
@@ -146,11 +144,6 @@ def _usual(
     return Plan("sort", best)
 
 
-def is_absent(part: Condition, compiler: Compiler, rt: int) -> bool:
-    """Whether indexes alone tell which resources of ``rt`` fulfil ``part``, by what they lack."""
-    return bool(rt) and (by_marks(part) or bool(compiler.absent_keys(part, rt)))
-
-
 def _by_absence(
     usual: Plan, request: SearchRequest, parts: Sequence[Condition], compiler: Compiler, sort_date: int | None
 ) -> Plan | None:
@@ -159,7 +152,7 @@ def _by_absence(
     least = {
         n: statistics.least(part, rt, compiler.keys)
         for n, part in enumerate(parts)
-        if is_absent(part, compiler, rt)
+        if statistics.is_absent(part, rt, compiler.keys)
     }
     best = min(least, key=least.__getitem__, default=-1)
     # What a confined caller is shown must not depend on how many others there are.

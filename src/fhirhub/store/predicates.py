@@ -31,7 +31,7 @@ from fhirhub.search.predicate import (
     Words,
 )
 from fhirhub.search.rows import STRING_LENGTH, VALUE_BITS, VALUE_MASK
-from fhirhub.store.absent import keys_of, left
+from fhirhub.store.absent import left
 from fhirhub.store.ranges import SPANS, Condition, Range
 from fhirhub.store.statement import Arguments, table
 from fhirhub.store.statistics import Statistics
@@ -41,9 +41,6 @@ PROBES = 3
 """More alternatives than this are looked for in the resource's own key array instead of the token index."""
 LISTED = 5_000.0
 """What is to be left out is listed first, once for a statement, when no more than so many rows are expected of it."""
-
-STRANGERS = 4.0
-"""Rows of a key, for each resource of a type, most of which then belong to other types that stand in the same table."""
 
 UNITS = ("unit", "label")
 """The columns of a number that may hold its unit: as coded, and as printed where that differs."""
@@ -145,18 +142,10 @@ class Compiler:
             case Keys() | Refers():
                 return len(self.token_keys(where) or ()) <= 1
             case And(parts) if parts:
-                return self.stands_once(self._best(parts, self.root))
+                return self.stands_once(self.best(parts, self.root))
             case Ids() | Words() | And() | Not() | Present() | Updated() | OfType() | Says() | Near():
                 return True
         return False
-
-    def absent_keys(self, where: Condition, rt: int) -> tuple[int, ...]:
-        """The keys that ``where`` wants resources of ``rt`` to have no row under, where passing all of those rows is
-        worth while; else none.
-        """
-        keys = keys_of(where, self.keys)
-        rows = sum(map(self.statistics.key, keys))
-        return keys if rows <= STRANGERS * self.statistics.size(rt) else ()
 
     # -- tests ------------------------------------------------------------------------------------------------
 
@@ -428,7 +417,7 @@ class Compiler:
                 )
             case Points():
                 return self._pointing(where, rt)
-        if rt and (absent := self.absent_keys(where, rt)):
+        if rt and not self.is_listed(where) and (absent := self.statistics.absent_keys(where, rt, self.keys)):
             passed = left(absent, rt, (), False, self.arguments)
             return f"select {row}.rid from ({passed}) as {row}"
         return self._filtered(where, rt)
@@ -471,7 +460,7 @@ class Compiler:
         return self.rids(where, 0)
 
     def _intersection(self, parts: tuple[Condition, ...], rt: int) -> str:
-        best = self._best(parts, rt)
+        best = self.best(parts, rt)
         others = [part for part in parts if part is not best]
         if not others:
             return self.rids(best, rt)
@@ -480,13 +469,13 @@ class Compiler:
         tests = " and ".join(self.test(part, candidate) for part in others)
         return f"select {candidate.rid} from ({source}) as {candidate.alias}{candidate.join()} where {tests}"
 
-    def _best(self, parts: tuple[Condition, ...], rt: int) -> Condition:
+    def best(self, parts: tuple[Condition, ...], rt: int) -> Condition:
         """The part to begin with."""
-        return min(parts, key=lambda part: self.statistics.listed(part, rt, self.keys))
+        return min(parts, key=lambda part: self.statistics.beginning(part, rt, self.keys))
 
     def _filtered(self, where: Condition, rt: int) -> str:
         """What no index answers: all resources of the type, each tested."""
-        candidate = Candidate(self.alias(), rt, dated=True, is_resource=True)
+        candidate = Candidate(self.alias(), rt, dated=not self.is_listed(where), is_resource=True)
         test = self.test(where, candidate)
         return (
             f"select {candidate.rid} from {table('resource', rt)} {candidate.alias}{candidate.join()}"

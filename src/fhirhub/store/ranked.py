@@ -16,6 +16,7 @@ from fhirhub.resource import json
 from fhirhub.search.parameters.token import codes_by_key
 from fhirhub.search.request import SearchRequest, Sort
 from fhirhub.search.rows import MAX_DATE, MIN_DATE, VALUE_BITS
+from fhirhub.store.absent import left
 from fhirhub.store.predicates import Candidate, Compiler
 from fhirhub.store.ranges import Condition
 from fhirhub.store.resolve import Fetch
@@ -168,22 +169,19 @@ class RankedWalk:
     def _others(self, keys: list[int], most: str, down: str) -> str:
         """What has none: looked for only when what has one does not fill the page."""
         add, big = self.compiler.arguments.add, self.compiler.arguments.big
-        candidate = Candidate("c", self.compiler.root, dated=True, is_resource=True)
+        candidate = Candidate("c", self.compiler.root, dated=True)
         among_them = self.position is not None and self.position.values[0] is None
-        wanted = [
-            add(among_them or not self.backward, "boolean"),
-            f"c.rt = {self.compiler.root}",
-            "not c.deleted",
-            f"(c.keys && {self.compiler.arguments.bigs(keys)}) is not true",
-        ]
+        within = []
         if self.position is not None and among_them:
             date, sign = self.position.values[1], ">" if self.backward else "<"
             assert isinstance(date, int)
-            wanted.append(f"(c.date, c.rid) {sign} ({big(date)}, {big(self.position.rid)})")
+            within.append(f"(c.date, c.rid) {sign} ({big(date)}, {big(self.position.rid)})")
+        others = left(keys, self.compiler.root, within, not self.backward, self.compiler.arguments)
+        wanted = [add(among_them or not self.backward, "boolean")]
         if not self.backward:
             wanted.append(f"(select count(*) from found) < {most}")
         wanted += [self.compiler.test(part, candidate) for part in self.parts]
         return (
-            f"select null::text as k0, c.date as k1, c.rid from resource c{candidate.join()}"
+            f"select null::text as k0, c.date as k1, c.rid from ({others}) as c{candidate.join()}"
             f" where {' and '.join(wanted)} order by c.date{down}, c.rid{down} limit {most}"
         )

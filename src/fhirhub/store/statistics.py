@@ -25,6 +25,7 @@ from fhirhub.search.predicate import (
     Updated,
     Words,
 )
+from fhirhub.store.absent import by_marks, keys_of, passing
 from fhirhub.store.ranges import Condition, Range
 from fhirhub.store.resolve import Fetch
 from fhirhub.store.statement import partition
@@ -62,6 +63,8 @@ where c.relname = 'resource' and c.relnamespace = to_regnamespace(current_schema
 
 UNSURE = 0.05
 """Share of the resources of a type that statistics of different moments may be wrong about."""
+STRANGERS = 4.0
+"""Rows of a key, for each resource of a type, most of which then belong to other types that stand in the same table."""
 RARE = 40.0
 """Rows expected under a key that is not among the frequent ones."""
 
@@ -142,6 +145,25 @@ class Statistics:
             case And(parts):
                 return min((self.rows(part, rt, keys) for part in parts), default=self.size(rt))
         return self.listed(where, rt, keys)
+
+    def absent_keys(
+        self, where: Condition, rt: int, keys: dict[Condition, tuple[int, ...]]
+    ) -> tuple[int, ...]:
+        """The keys that ``where`` wants resources of ``rt`` to have no row under, where passing all of those rows is
+        worth while; else none.
+        """
+        found = keys_of(where, keys)
+        return found if sum(map(self.key, found)) <= STRANGERS * self.size(rt) else ()
+
+    def is_absent(self, where: Condition, rt: int, keys: dict[Condition, tuple[int, ...]]) -> bool:
+        """Whether indexes alone tell which resources of ``rt`` fulfil ``where``, by what they lack."""
+        return bool(rt) and (by_marks(where) or bool(self.absent_keys(where, rt, keys)))
+
+    def beginning(self, where: Condition, rt: int, keys: dict[Condition, tuple[int, ...]]) -> float:
+        """Index entries that it takes to list what fulfils ``where``, and to test that on something else."""
+        if self.is_absent(where, rt, keys):
+            return self.size(rt) * passing(len(keys_of(where, keys))) + self.rows(where, rt, keys)
+        return 2 * self.listed(where, rt, keys)
 
     def least(self, where: Condition, rt: int, keys: dict[Condition, tuple[int, ...]]) -> float:
         """Resources that fulfil ``where`` for sure: what is the rest of nearly all may be next to nothing."""

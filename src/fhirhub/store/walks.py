@@ -195,7 +195,7 @@ class Walker:
     def _absent_legs(self) -> list[str]:
         """What is left when the rows that must not be there pass by, in the same order."""
         driver = self.parts[self.plan.driver]
-        keys, legs = self.compiler.absent_keys(driver, self.rt), []
+        keys, legs = self.compiler.statistics.absent_keys(driver, self.rt, self.compiler.keys), []
         for k0, conditions in self._date_parts("c.date", "c.rid"):
             candidate, resource = (Candidate("c", self.rt, True, is_resource=each) for each in (False, True))
             within = [*conditions, *self._main_bounds("c")]
