@@ -241,7 +241,7 @@ class Searcher:
         # A text is looked for among those of all resources, which takes the longer the more of them hold it.
         if Text in made_of and request.own is None:
             plain = where
-            where = await looked_up(where, self.definitions, self.statistics.trigrams, fetch)
+            where = await looked_up(where, self.definitions, self.statistics, fetch)
             lasts &= where is plain
         return Asked(request, where, parts_of(where), keys, remembered=remembered, lasts=lasts)
 

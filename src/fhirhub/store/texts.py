@@ -6,9 +6,10 @@ whose page is soon full. https://www.postgresql.org/docs/current/pgtrgm.html
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from fhirhub.definitions.tables import Definitions
 from fhirhub.search.predicate import Text, rewritten
@@ -18,7 +19,10 @@ from fhirhub.store.resolve import Fetch
 from fhirhub.store.statement import partition
 
 MOST = 20_000
-"""Rows of any parameter that a text may occur in to be looked up like that."""
+LEAST = 1_000
+"""Rows of any parameter that a text may occur in to be looked up like that: the more resources there are, the more."""
+WALKED = 21
+"""Rows of a page. A text that stands in n of N rows fills it after N * 21 / n: as many as there are, at the root."""
 HAS_INDEX = "select to_regclass('string_general_trigram') is not null as there"
 KNOWS_LETTERS = "select show_trgm('жук') <> '{}' as all"
 LOOK = """
@@ -49,30 +53,42 @@ async def trigrams(fetch: Fetch) -> str:
     return "all" if (await fetch(KNOWS_LETTERS))[0]["all"] else "ascii"
 
 
-async def looked_up(where: Condition, definitions: Definitions, known: str, fetch: Fetch) -> Condition:
-    """``where`` with its Texts that may begin anywhere exchanged for Found, where that is possible.
+class Known(Protocol):
+    """What is known of the database."""
 
-    ``known`` is what :func:`trigrams` has told.
-    """
-    if not known:
+    trigrams: str
+    """What :func:`trigrams` has told."""
+
+    def size(self, rt: int) -> float:
+        """Resources of a type."""
+
+
+async def looked_up(where: Condition, definitions: Definitions, known: Known, fetch: Fetch) -> Condition:
+    """``where`` with its Texts that may begin anywhere exchanged for Found, where that is possible."""
+    if not known.trigrams:
         return where
     found: dict[Text, Text] = {}
     for leaf in set(_within(where)):
         parameter = definitions.by_pid.get(key_pid(leaf.key))
-        general = parameter is not None and partition(definitions.type_number[parameter.type]) == "general"
-        if general and _RUN[known].search(leaf.text):
-            found[leaf] = await _look(leaf, fetch)
+        rt = 0 if parameter is None else definitions.type_number[parameter.type]
+        if rt and partition(rt) == "general" and _RUN[known.trigrams].search(leaf.text):
+            found[leaf] = await _look(leaf, most(known.size(rt)), fetch)
     if not found:
         return where
     result: Condition = rewritten(where, lambda leaf: found.get(leaf, leaf))
     return result
 
 
-async def _look(leaf: Text, fetch: Fetch) -> Text:
+def most(size: float) -> int:
+    """Rows that are looked up among those of ``size`` resources, which have several texts each."""
+    return max(LEAST, min(MOST, round(4 * math.sqrt(WALKED * size))))
+
+
+async def _look(leaf: Text, most: int, fetch: Fetch) -> Text:
     escaped = leaf.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     pattern = f"%{escaped}" if leaf.match == "suffix" else f"%{escaped}%"
-    row = (await fetch(LOOK, leaf.key, pattern, MOST + 1))[0]
-    if row["seen"] > MOST:
+    row = (await fetch(LOOK, leaf.key, pattern, most + 1))[0]
+    if row["seen"] > most:
         return leaf
     return Found(leaf.key, leaf.match, leaf.text, tuple(sorted(row["texts"])), row["rows"])
 
