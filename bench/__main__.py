@@ -24,6 +24,7 @@ from bench.scenarios.process import memory, start
 from bench.scenarios.reading import history_depth, read
 from bench.scenarios.reindexing import reindex
 from bench.scenarios.searching import search_hs, search_mh, search_x
+from bench.scenarios.tokens import token
 from bench.scenarios.writing import single_write
 
 SYNTHEA = ROOT.parent / "shared" / "data" / "synthea"
@@ -40,6 +41,7 @@ SCENARIOS = {
     "search-mh": search_mh,
     "search-x": search_x,
     "guarded": guarded,
+    "token": token,
     "reindex": reindex,
     "million": million,
     "start": start,

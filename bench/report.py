@@ -107,6 +107,7 @@ GOALS = (
     ),
     *(goal for name in SEARCHES for goal in _search_goals(name)),
     Goal("search-mh, 64 clients, p50", lambda f: _largest(f, "search-mh")["p50_ms"], 40, False, "ms"),
+    Goal("tokens of backend services", lambda f: f["token"]["tokens"]["rps"], 200, True, "tokens/s"),
     Goal("new parameter, beside searches", lambda f: f["reindex"]["resources_s"], 5000, True, "resources/s"),
     Goal("p99 of searches meanwhile", lambda f: f["reindex"]["p99_ratio"], 2.0, False, "x"),
     Goal("exact counts among a million", _exact_counts, 50, False, "ms"),
