@@ -112,6 +112,11 @@ async def test_each_criterion_in_words(client: httpx.AsyncClient) -> None:
         ("_has:Provenance:target:agent", "a Provenance refers to it by target, of which agent refers to what is named"),
     ]  # fmt: skip
     assert found["plan"][0]["order"] == ["-date"]
+    found = await explained(client, "$explain?_lastUpdated=gt2020&_text=a")
+    assert [(each["parameter"][0], each["understood"][0]) for each in found["criterion"]] == [
+        ("_lastUpdated", "it was last changed in the range of time"),
+        ("_text", "it is of the type and its text holds the word"),
+    ]
 
 
 ADVICE = {

@@ -43,6 +43,8 @@ async def explain(hub: Hub, request: FhirRequest) -> FhirResult:
         text = "Later pages follow the plan of the first one; leave _cursor out."
         raise BadRequest(Issue("not-supported", text, CURSOR))
     search = _search(hub, replace(request, parameters=parameters))
+    if search.most:
+        search = replace(search, count=min(search.count, search.most))
     planned = await hub.store.planned(search)
     found = [
         *_criteria(hub, search, request.base),
@@ -80,15 +82,14 @@ def _named(name: str, *parts: Part, **value: Any) -> Part:
 def _criteria(hub: Hub, search: SearchRequest, base: str) -> Iterator[Part]:
     """Each criterion by its name, as it was understood."""
     type, parser = _type(search), hub.parser
+    types = [pair for pair in search.applied if pair[0] == "_type"]
     for name, value in search.applied:
         if name.startswith(_SHAPING):
             continue
         if type:
             where = parser.parse(type, [(name, value)], bases=(base,)).where
         else:
-            where = parser.parse_across(
-                [("_type", ",".join(search.types)), (name, value)], bases=(base,)
-            ).where
+            where = parser.parse_across([*types, (name, value)], bases=(base,)).where
         if where == And(()):
             continue
         yield _named(
