@@ -59,7 +59,7 @@ def said(definitions: Definitions, where: Any) -> str:
         case And(parts):
             return " and ".join(_once(map(inner, parts))) or "everything"
         case Or(parts):
-            told = _once(map(inner, parts))
+            told = [text for text in _once(map(inner, parts)) if text != "nothing"]
             return f"({' or '.join(told)})" if len(told) > 1 else told[0] if told else "nothing"
         case Not(part):
             return f"not ({inner(part)})"
