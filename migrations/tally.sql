@@ -41,9 +41,8 @@ begin
         into v_seen, v_other, v_more, v_epoch
         from (
             select r.version, p_key = 0 or p_key = any (r.keys) as counts from resource r
-            where r.rt = p_rt and r.updated >= kept.since and not exists (
-                select from unnest(kept.rids, kept.versions) as s (rid, version)
-                where s.rid = r.rid and s.version = r.version)
+            where r.rt = p_rt and r.updated >= kept.since
+                and kept.versions[array_position(kept.rids, r.rid)] is distinct from r.version
             limit most + 1
         ) as c;
         if v_seen <= most and v_other = 0 and v_epoch = kept.epoch then
@@ -52,8 +51,9 @@ begin
     end if;
 
     -- Whoever is still at work has begun by then, or begins later, and dates its changes after its beginning; a second
-    -- is for clocks that are set back a little.
-    select (extract(epoch from least(min(a.xact_start), transaction_timestamp())) * 1000000)::bigint - 1000000
+    -- is for clocks that are set back a little. Where others are at work whose beginning may not be seen, nothing is kept.
+    select case when not bool_or(a.backend_type is null and a.usesysid is not null)
+        then (extract(epoch from least(min(a.xact_start), transaction_timestamp())) * 1000000)::bigint - 1000000 end
     into v_since from pg_stat_activity a where a.datname = current_database();
     -- In one statement, so that all of it is of the same moment; planned for this partition, whose index tells alone.
     execute 'select (' || case when p_key = 0 then 'select count(*) from resource where rt = $2 and not deleted'
@@ -65,7 +65,7 @@ begin
         ) as w
         $rest$
     into v_n, v_epoch, v_rids, v_versions using p_key, p_rt, v_since, most + 1;
-    if cardinality(v_rids) <= most and current_setting('track_activities')::boolean
+    if v_since is not null and cardinality(v_rids) <= most and current_setting('track_activities')::boolean
             and pg_try_advisory_xact_lock(7340, hashint8(p_key # p_rt)) then
         insert into tally as t (key, rt, n, epoch, since, rids, versions)
         values (p_key, p_rt, v_n, v_epoch, v_since, v_rids, v_versions)

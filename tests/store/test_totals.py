@@ -146,3 +146,27 @@ async def test_rows_that_are_made_anew_are_counted_anew(rig: Rig) -> None:
     assert await count(rig, "Observation?code=http://x|b") == 0
     await reindex(rig.store, types=("Observation",), bases=BASES)
     await check(rig, "Observation?code=http://x|b")
+
+
+async def test_a_count_beside_writers_is_that_of_its_moment(rig: Rig) -> None:
+    begun = done = 0
+
+    async def write(seed: int) -> None:
+        nonlocal begun, done
+        rng = Random(seed)
+        for number in range(40):
+            begun += 1
+            await rig.put(observation(f"w{seed}-{number}", rng))
+            done += 1
+            if rng.random() < 0.1:
+                await asyncio.sleep(0.3)
+
+    async def watch() -> None:
+        while done < 200:
+            least = done
+            found = await count(rig, "Observation?")
+            assert found is not None and least <= found <= begun
+            await asyncio.sleep(0.002)
+
+    await asyncio.gather(watch(), watch(), *(write(seed) for seed in range(5)))
+    await check(rig, "Observation?")
