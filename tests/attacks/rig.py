@@ -37,7 +37,7 @@ class Tokens:
 
     known: dict[str, Access] = field(default_factory=lambda: {ROOT: OPEN})
 
-    async def access(self, headers: Mapping[bytes, bytes], address: str) -> Access:
+    async def access(self, headers: Mapping[bytes, bytes]) -> Access:
         """The access of the token in the headers."""
         token = headers.get(b"authorization", b"").decode().removeprefix("Bearer ")
         if token not in self.known:

@@ -42,7 +42,7 @@ CALLERS = {
 class Gate:
     """Knows callers by a header; who gives none has no token."""
 
-    async def access(self, headers: Any, address: str) -> Access:
+    async def access(self, headers: Any) -> Access:
         if b"x-caller" not in headers:
             raise Unauthorized(Issue("login", "There is no token."))
         return CALLERS[headers[b"x-caller"]]

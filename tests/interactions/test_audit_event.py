@@ -44,7 +44,7 @@ CALLERS = {
 class Gate:
     """Knows callers by a header."""
 
-    async def access(self, headers: Any, address: str) -> Access:
+    async def access(self, headers: Any) -> Access:
         return CALLERS[headers.get(b"x-caller", b"ann")]
 
 

@@ -35,7 +35,7 @@ GIVEN: dict[str, Any] = {
 class Gate:
     """Knows callers by a header."""
 
-    async def access(self, headers: Any, address: str) -> Access:
+    async def access(self, headers: Any) -> Access:
         return CALLERS[headers.get(b"x-caller", b"ann")]
 
 

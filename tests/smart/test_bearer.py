@@ -68,7 +68,7 @@ class Gate:
 
     async def enter(self, token: str) -> Grant:
         """What the gate understood of a token."""
-        await self.bearer.access({b"authorization": f"Bearer {token}".encode()}, "192.0.2.7")
+        await self.bearer.access({b"authorization": f"Bearer {token}".encode()})
         return self.authority.asked[-1]
 
     async def opens(self, token: str) -> bool:
@@ -133,7 +133,7 @@ HEADERS: list[bytes | None] = [
 @pytest.mark.parametrize("header", HEADERS, ids=[str(n) for n in range(len(HEADERS))])
 async def test_a_header_that_opens_nothing(gate: Gate, header: bytes | None) -> None:
     with pytest.raises(Unauthorized) as caught:
-        await gate.bearer.access({} if header is None else {b"authorization": header}, "192.0.2.7")
+        await gate.bearer.access({} if header is None else {b"authorization": header})
     error = caught.value
     challenge = error.headers["WWW-Authenticate"]
     assert error.status == 401 and challenge.startswith('Bearer realm="fhirhub"') and challenge.isascii()
@@ -145,7 +145,7 @@ async def test_a_header_that_opens_nothing(gate: Gate, header: bytes | None) -> 
 
 async def test_the_scheme_is_read_in_any_case(gate: Gate, dsn: str) -> None:
     token = await issue(dsn, "user/*.rs", username="cased")
-    await gate.bearer.access({b"authorization": b"bEaReR " + token.encode()}, "")
+    await gate.bearer.access({b"authorization": b"bEaReR " + token.encode()})
 
 
 async def test_only_access_tokens_open(gate: Gate, smart: Smart, dsn: str) -> None:
@@ -267,7 +267,7 @@ async def test_each_of_a_crowd_is_who_it_is(gate: Gate, dsn: str) -> None:
 
     async def name(token: str) -> str:
         header = {b"authorization": f"Bearer {token}".encode()}
-        return (await gate.bearer.access(header, "")).caller.user
+        return (await gate.bearer.access(header)).caller.user
 
     names = await asyncio.gather(*(name(token) for token in tokens.values()))
     assert names == list(tokens)

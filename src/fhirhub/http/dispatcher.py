@@ -69,8 +69,8 @@ _LOOK = 0.02
 class Gate(Protocol):
     """Tells who asks."""
 
-    async def access(self, headers: Headers, address: str) -> Access:
-        """What the caller at the network ``address`` may do. Raises Unauthorized for a missing or bad token."""
+    async def access(self, headers: Headers) -> Access:
+        """What the caller may do. Raises Unauthorized for a missing or bad token."""
 
 
 class Epoch:
@@ -161,7 +161,7 @@ class Dispatcher:
                         address = _address(scope)
                         access = hub.access if self.gate is None else NOBODY
                         if self.gate is not None and path not in OPEN:
-                            access = await self.gate.access(headers, address)
+                            access = await self.gate.access(headers)
                         if self.budget is not None and path not in OPEN:
                             self.budget.admit(_key(access, address))
                         base = self._base_of(scope, headers)

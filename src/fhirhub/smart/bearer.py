@@ -74,8 +74,8 @@ class Bearer:
         self._lookups = Lookups(lane, clock, int(idle * 1_000_000), self._understood)
         self._grants: OrderedDict[tuple[str, int, int], Grant] = OrderedDict()
 
-    async def access(self, headers: Mapping[bytes, bytes], address: str) -> Access:
-        """What the caller at the network ``address`` may do. Raises Unauthorized for a missing or bad token."""
+    async def access(self, headers: Mapping[bytes, bytes]) -> Access:
+        """What the caller may do. Raises Unauthorized for a missing or bad token."""
         token = token_of(headers.get(b"authorization"))
         if self._foreign is not None and self._foreign.is_foreign(token):
             return await self._authority.access(await self._foreign.grant(token))
