@@ -153,6 +153,8 @@ def _leads(where: Predicate, own: frozenset[tuple[str, str]]) -> bool:
             return any(_leads(part, own) for part in parts)
         case Or(parts):
             return all(_leads(part, own) for part in parts)
+        case Points(_, part):
+            return _leads(part, own)
     return False
 
 
