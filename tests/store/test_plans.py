@@ -49,8 +49,14 @@ PAGES = {
     "Observation?subject=Patient/p144&category:missing=true": ("token", 160),
     "Observation?_sort=_lastUpdated": ("updated", 45),
     "Observation?_sort=-_lastUpdated": ("updated", 45),
-    "Observation?value-quantity=gt400": ("range", 180),
+    "Observation?value-quantity=gt400": ("range", 260),
     "Observation?value-quantity=500": ("range", 180),
+    "Observation?value-quantity=le900||cm": ("range", 180),
+    "Observation?combo-value-quantity=le900|http://unitsofmeasure.org|cm": ("range", 180),
+    # The dictionary has some 400 texts of codes.
+    "Observation?_content=common": ("merged", 400 + 180),
+    "Observation?_content=common&_sort=date": ("merged", 400 + 240),
+    "Observation?_content=bulky": ("resource", 400 + 400),
     "Observation?value-string=word": ("range", 120),
     "Patient?birthdate=ge1990-01-01": ("range", 120),
     "Patient?family=name1": ("range", 120),
@@ -62,6 +68,7 @@ PAGES = {
     "Observation?subject:Patient.family=name17&_sort=-date": ("sort", 1200),
     "Patient?_has:Observation:subject:identifier=n777": ("sort", 30),
 }  # fmt: skip
+UNITS = [{"system": "http://unitsofmeasure.org", "code": code} for code in ("mg", "cm")]
 COUNTS = {
     "Observation?identifier=n777": 10,
     "Observation?subject=Patient/p7": 80,
@@ -80,8 +87,14 @@ def observation(number: int) -> dict[str, Any]:
         "resourceType": "Observation",
         "id": f"o{number}",
         "status": "final" if number % 10 else "amended",
+        "note": [{"text": "bulky" if number % 2 else "light"}],
         "identifier": [{"value": f"n{number}"}],
-        "code": {"coding": [{"system": "http://x", "code": code} for code in codes[number % 5 == 4 :]]},
+        "code": {
+            "coding": [
+                {"system": "http://x", "code": code, "display": f"Kind {code}"}
+                for code in codes[number % 5 == 4 :]
+            ]
+        },
         "category": [{"coding": [{"code": "lab"}]}] if number % EXCEPT else None,
         "subject": {"reference": f"Patient/p{mixed(number, 1) % PATIENTS}"},
     }
@@ -92,7 +105,9 @@ def observation(number: int) -> dict[str, Any]:
         )
         made["effectiveDateTime"] = f"{year}-{month:02}-{day:02}T08:{number % 60:02}:00Z"
     value = (
-        {"valueQuantity": {"value": number % 1000}} if number % 3 else {"valueString": f"word {number % 90}"}
+        {"valueQuantity": {"value": number % 1000, **UNITS[number % 20 == 7]}}
+        if number % 3
+        else {"valueString": f"word {number % 90}"}
     )
     return {name: part for name, part in (made | value).items() if part is not None}
 
