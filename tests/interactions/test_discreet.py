@@ -19,7 +19,7 @@ from support.door import Door
 from support.recorded import Record, differing, recorded
 from support.smart import bearer, issue
 
-HIDDEN, ABSENT = "hid00", "abs00"
+HIDDEN, ABSENT, DELETED = "hid00", "abs00", "del00"
 SEVERAL = 12
 """Of each kind in the other record: more than one step of anything."""
 TAG = "urn:tags"
@@ -65,6 +65,13 @@ def _other_record() -> list[dict[str, Any]]:
             "mode": "working",
             "subject": patient(HIDDEN),
             "entry": [{"item": {"reference": f"Observation/{HIDDEN}"}}, {"item": {"reference": "Patient/me"}}],
+        },
+        {
+            "resourceType": "Provenance",
+            "id": HIDDEN,
+            "target": [{"reference": f"Observation/{HIDDEN}"}],
+            "recorded": "2020-01-01T00:00:00Z",
+            "agent": [{"who": {"reference": "Practitioner/doc"}}],
         },
         {
             "resourceType": "Binary",
@@ -228,10 +235,22 @@ LOOKING: dict[str, Form] = {
         "Encounter/{x}/$everything",
         "Observation/$lastn?patient={x}",
         "Observation/$lastn?code={x}",
+        "Observation/{x}?_elements=status",
+        "Provenance?target=Observation/{x}",
+        "Provenance?target={x}",
+        "Provenance?target:Observation.encounter={x}",
+        "Observation?encounter={x}&_revinclude=Provenance:target",
         "?_type=Observation,Encounter&patient={x}",
         "?_type=Observation,Encounter&identifier={x}",
     )
 }  # fmt: skip
+GONE = (
+    "Observation/{x}",
+    "Observation/{x}/_history",
+    "Observation/{x}/_history/1",
+    "Observation?_id={x}",
+    "Patient/{x}",
+)
 LOOKING |= {
     "a batch": _batch(("GET", "Observation/{x}"), ("GET", "Observation?patient={x}"), ("DELETE", "Observation/{x}")),
     "a form": _form("POST", "/Observation/_search", "patient={x}", content_type="application/x-www-form-urlencoded"),
@@ -273,10 +292,12 @@ CHANGING: dict[str, Form] = {
 }  # fmt: skip
 
 
-async def _both(me: Door, form: Form, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Record]]:
+async def _both(
+    me: Door, form: Form, monkeypatch: pytest.MonkeyPatch, there: str = HIDDEN
+) -> list[tuple[Any, Record]]:
     method, path, body, headers = form
     told = []
-    for name in (HIDDEN, ABSENT, HIDDEN, ABSENT):
+    for name in (there, ABSENT, there, ABSENT):
         # The first two warm up what is kept between requests.
         sent = body.replace(b"{x}", name.encode()) if isinstance(body, bytes) else _named(body, name)
         with recorded(monkeypatch) as record:
@@ -298,6 +319,19 @@ async def test_what_is_hidden_is_looked_for_like_what_is_not_there(
         # What is called that is looked at and left out, as it is by a read.
         return
     assert differing(await hidden.work(me.dsn), await absent.work(me.dsn)) == ""
+
+
+@pytest.mark.parametrize("form", GONE)
+async def test_what_was_hidden_and_is_gone_is_looked_for_like_what_was_never_there(
+    me: Door, door: Door, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for document in ({"resourceType": "Patient", "id": DELETED}, observation(HIDDEN, id=DELETED)):
+        assert (await door.put(document)).status_code in (200, 201)
+        assert (await door.call("DELETE", f"/{document['resourceType']}/{DELETED}")).status_code == 204
+    (first, hidden), (second, absent) = await _both(me, _form("GET", f"/{form}"), monkeypatch, DELETED)
+    assert first == second
+    assert differing(hidden.texts, absent.texts) == ""
+    assert differing(hidden.answers, absent.answers) == ""
 
 
 @pytest.mark.parametrize("form", CHANGING)

@@ -55,6 +55,7 @@ class Record:
             if (
                 LOOKS.match(sql)
                 and not BESIDES.search(sql)
+                and not MEANWHILE.search(sql)
                 and sql not in NAMING
                 and not sql.startswith(BY_ID)
             ):

@@ -134,7 +134,7 @@ def _tested(where: Any, within: Predicate, sight: Sight, main_date: int | None =
     own records alone, and cannot tell what is hidden from what is not there. Conditions on the key ``main_date`` stay
     as they are: they only say where a walk begins and ends.
     """
-    if not sight.about or not _leads(within, frozenset(_names(sight))):
+    if not confines(within, sight):
         return where
     match where:
         case And(parts):
@@ -142,8 +142,14 @@ def _tested(where: Any, within: Predicate, sight: Sight, main_date: int | None =
     return where if _is_date(where, main_date) else Not(Not(where))
 
 
+def confines(within: Predicate, sight: Sight) -> bool:
+    """Whether ``within`` leaves nothing but the records of the patients that the caller is confined to."""
+    return bool(sight.about) and _leads(within, frozenset(_names(sight)))
+
+
 def _leads(where: Predicate, own: frozenset[tuple[str, str]]) -> bool:
-    """Whether only what refers to one of ``own``, or is one of them, fulfils ``where``: walks of it are short."""
+    """Whether only what refers to one of ``own``, is one of them, or points to such, fulfils ``where``: walks of it are
+    short."""
     match where:
         case Refers(_, targets):
             return own.issuperset(targets)

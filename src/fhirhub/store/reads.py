@@ -25,7 +25,9 @@ GONE = f"""
 select k.n, {COLUMNS}
 from unnest($1::smallint[], $2::text[]) with ordinality as k (rt, id, n)
 cross join lateral (select * from resource r where r.rt = k.rt and r.id = k.id offset 0) as r
-where r.deleted
+where r.deleted and ($3::text[] is null or exists (
+    select from history h cross join unnest($3::text[]) as m (name)
+    where h.rt = r.rt and h.rid = r.rid and h.version = r.version - 1 and position(m.name in h.content::text) > 0))
 """
 
 VERSION = """
@@ -119,12 +121,30 @@ def stored(type_: str, id_: str, row: asyncpg.Record) -> Stored | None:
 
 
 async def read_many(
-    fetch: Fetch, type_number: dict[str, int], wanted: Sequence[tuple[str, str]], sql: str = MANY
+    fetch: Fetch, type_number: dict[str, int], wanted: Sequence[tuple[str, str]]
 ) -> list[Stored | None]:
-    """The current versions of many resources in one statement, in the order asked for; by :data:`GONE`, of those that
-    were deleted."""
+    """The current versions of many resources in one statement, in the order asked for."""
+    return _placed(wanted, await fetch(MANY, *_names(type_number, wanted)))
+
+
+async def tombstones(
+    fetch: Fetch,
+    type_number: dict[str, int],
+    wanted: Sequence[tuple[str, str]],
+    naming: Sequence[str] | None,
+) -> list[Stored | None]:
+    """The tombstones of those that were deleted, in the order asked for; given ``naming``, of those whose last version
+    holds one of these texts."""
+    names = None if naming is None else list(naming)
+    return _placed(wanted, await fetch(GONE, *_names(type_number, wanted), names))
+
+
+def _names(type_number: dict[str, int], wanted: Sequence[tuple[str, str]]) -> tuple[list[int], list[str]]:
+    return [type_number[type_] for type_, _ in wanted], [id_ for _, id_ in wanted]
+
+
+def _placed(wanted: Sequence[tuple[str, str]], rows: Sequence[asyncpg.Record]) -> list[Stored | None]:
     found: list[Stored | None] = [None] * len(wanted)
-    rows = await fetch(sql, [type_number[t] for t, _ in wanted], [i for _, i in wanted])
     for row in rows:
         type_, id_ = wanted[row["n"] - 1]
         found[row["n"] - 1] = stored(type_, id_, row)

@@ -29,7 +29,7 @@ from fhirhub.store.latest import latest
 from fhirhub.store.pack import Packer
 from fhirhub.store.parameters import Membership
 from fhirhub.store.ranked import Ranks
-from fhirhub.store.reads import GONE, VERSION, Reader, read_many, stored
+from fhirhub.store.reads import VERSION, Reader, read_many, stored, tombstones
 from fhirhub.store.records import Change, HistoryPage, Page, Stored, Written
 from fhirhub.store.resolve import WITNESSES, Resolver, RidSource
 from fhirhub.store.search import Searcher
@@ -73,10 +73,12 @@ class Session:
         """The current versions of many, in the order asked for."""
         return await read_many(self._connection.fetch, self._store.definitions.type_number, wanted)
 
-    async def gone(self, wanted: Sequence[tuple[str, str]]) -> list[Stored | None]:
-        """The tombstones of those that were deleted, in the order asked for."""
+    async def gone(
+        self, wanted: Sequence[tuple[str, str]], naming: Sequence[str] | None
+    ) -> list[Stored | None]:
+        """See :func:`fhirhub.store.reads.tombstones`."""
         numbers = self._store.definitions.type_number
-        return await read_many(self._connection.fetch, numbers, wanted, GONE)
+        return await tombstones(self._connection.fetch, numbers, wanted, naming)
 
     async def contexts(self, ids: Sequence[str]) -> dict[str, str]:
         """What Binaries that are there name as their security context, by id."""
@@ -228,9 +230,11 @@ class Store:
         """The current versions of many, in the order asked for."""
         return await read_many(self._lanes["search"].fetch, self.definitions.type_number, wanted)
 
-    async def gone(self, wanted: Sequence[tuple[str, str]]) -> list[Stored | None]:
-        """The tombstones of those that were deleted, in the order asked for."""
-        return await read_many(self._lanes["search"].fetch, self.definitions.type_number, wanted, GONE)
+    async def gone(
+        self, wanted: Sequence[tuple[str, str]], naming: Sequence[str] | None
+    ) -> list[Stored | None]:
+        """See :func:`fhirhub.store.reads.tombstones`."""
+        return await tombstones(self._lanes["search"].fetch, self.definitions.type_number, wanted, naming)
 
     async def contexts(self, ids: Sequence[str]) -> dict[str, str]:
         """What Binaries that are there name as their security context, by id."""

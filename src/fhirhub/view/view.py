@@ -29,6 +29,7 @@ from fhirhub.store.audit.trail import Trail
 from fhirhub.store.audit.writer import AuditWriter
 from fhirhub.store.records import Change, HistoryPage, Page, Referenced, Stored, Written
 from fhirhub.store.store import Session, Store
+from fhirhub.view.confined import naming
 from fhirhub.view.events import check_writable, limited, reach
 from fhirhub.view.images import context_of, fits, redacted
 from fhirhub.view.planning import Planned, planned
@@ -373,7 +374,7 @@ class View:
         missing = [(type, id) for id in ids if id not in found]
         if missing:
             async with self._turn:
-                tombstones = await self._source.gone(missing)
+                tombstones = await self._source.gone(missing, naming(self.sight, action, type, ids))
             for each in tombstones:
                 if each is not None and await self._was_reached(each, action):
                     found[each.id] = each
