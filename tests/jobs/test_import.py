@@ -330,3 +330,15 @@ def test_an_import_is_on_the_audit_trail(
     }  # fmt: skip
     assert "by " in json.loads(good["told"])["clientName"] and "Muster" not in good["told"]
     assert str(tmp_path) not in good["told"]
+
+
+def test_labels_stay_when_an_import_says_nothing_of_them(fresh_dsn: str, tmp_path: Path) -> None:
+    label = {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R"}
+    errors = tmp_path / "errors.ndjson"
+    first = ndjson(tmp_path / "first.ndjson", patient("p", meta={"security": [label]}), patient("q"))
+    later = ndjson(tmp_path / "later.ndjson", patient("p", active=True), patient("q", active=True))
+    for path in (first, later):
+        assert take_in(fresh_dsn, path, errors=errors).problems == 0
+    found = rows(fresh_dsn, "select id, version, meta::text as meta from resource order by id")
+    assert [(row["id"], row["version"]) for row in found] == [("p", 2), ("q", 2)]
+    assert [json.loads(row["meta"] or "{}") for row in found] == [{"security": [label]}, {}]
