@@ -33,7 +33,8 @@ class Sight:
     """For each action and resource type, the condition on resources that the action may touch.
 
     What is not named is out of reach. ``within`` holds action -> type -> predicate; predicates are limited to what
-    :func:`fhirhub.search.match.matches` decides from the rows of one resource (no chains, no ``_has``).
+    :func:`fhirhub.search.match.matches` decides from the rows of one resource (no chains, no ``_has``), and of those
+    that it points to (:mod:`fhirhub.view.pointing`).
     """
 
     within: Mapping[str, Mapping[str, Predicate]] = field(default_factory=dict)
