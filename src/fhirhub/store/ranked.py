@@ -176,6 +176,7 @@ class RankedWalk:
             date, sign = self.position.values[1], ">" if self.backward else "<"
             assert isinstance(date, int)
             within.append(f"(c.date, c.rid) {sign} ({big(date)}, {big(self.position.rid)})")
+        keys = sorted(keys, key=self.compiler.statistics.key, reverse=True)
         others = left(keys, self.compiler.root, within, not self.backward, self.compiler.arguments)
         wanted = [add(among_them or not self.backward, "boolean")]
         if not self.backward:

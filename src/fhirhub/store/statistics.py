@@ -64,7 +64,7 @@ where c.relname = 'resource' and c.relnamespace = to_regnamespace(current_schema
 UNSURE = 0.05
 """Share of the resources of a type that statistics of different moments may be wrong about."""
 STRANGERS = 4.0
-"""Rows of a key, for each resource of a type, most of which then belong to other types that stand in the same table."""
+"""Rows of some keys, for each resource of a type, from which on they are not worth passing."""
 RARE = 40.0
 """Rows expected under a key that is not among the frequent ones."""
 
@@ -98,9 +98,12 @@ class Statistics:
     """(Partition, column) -> the words there."""
     trigrams: str = ""
     """Which texts the trigram index can find (:func:`fhirhub.store.texts.trigrams`)."""
+    edition: int = 0
+    """How often they have been read: what was made by one edition is made anew by the next."""
 
     async def refresh(self, fetch: Fetch) -> None:
         """Read the statistics anew."""
+        self.edition += 1
         self.trigrams = await trigrams(fetch)
         self.words = {(row["part"], row["column"]): _vocabulary(row) for row in await fetch(WORDS)}
         frequent: dict[int, float] = {}
@@ -149,11 +152,13 @@ class Statistics:
     def absent_keys(
         self, where: Condition, rt: int, keys: dict[Condition, tuple[int, ...]]
     ) -> tuple[int, ...]:
-        """The keys that ``where`` wants resources of ``rt`` to have no row under, where passing all of those rows is
-        worth while; else none.
+        """The keys that ``where`` wants resources of ``rt`` to have no row under, frequent ones first; none where it is
+        not worth while to pass all of their rows.
         """
         found = keys_of(where, keys)
-        return found if sum(map(self.key, found)) <= STRANGERS * self.size(rt) else ()
+        if sum(map(self.key, found)) > STRANGERS * self.size(rt):
+            return ()
+        return tuple(sorted(found, key=self.key, reverse=True))
 
     def is_absent(self, where: Condition, rt: int, keys: dict[Condition, tuple[int, ...]]) -> bool:
         """Whether indexes alone tell which resources of ``rt`` fulfil ``where``, by what they lack."""
