@@ -10,6 +10,7 @@ from typing import Any
 from fhirhub.definitions.tables import Definitions, SearchParameter
 from fhirhub.errors import Forbidden, Issue
 from fhirhub.search.across import combined
+from fhirhub.search.plain import absent
 from fhirhub.search.predicate import (
     And,
     Below,
@@ -63,7 +64,7 @@ def narrowed(
     for sort in request.sort:
         _check_sort(sort, types, sight, definitions)
     includes = tuple(found for each in request.includes if (found := _include(each, sight, definitions)))
-    return replace(
+    made = replace(
         request,
         where=where,
         includes=includes,
@@ -72,6 +73,12 @@ def narrowed(
         holder=f"{sight.holder} {sight.mark(types)}",
         bound=request.where,
     )
+    labels = absent(request, sight, definitions)
+    if labels is None:
+        return made
+    plain = replace(request, holder=made.holder, bound=request.where, absent=labels)
+    # The parts of both stand in the same order, by which page links pin what is walked.
+    return replace(made, where=both(operands, within), plain=plain)
 
 
 def _operands(

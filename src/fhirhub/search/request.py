@@ -87,3 +87,7 @@ class SearchRequest:
     """Whom page links are made for."""
     bound: Predicate | None = None
     """The condition that page links are made for, where ``where`` says more than that."""
+    plain: SearchRequest | None = None
+    """The same for somebody who may see everything: what it finds is right as long as there is nothing of ``absent``."""
+    absent: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """(resource type, keys): taken to be in no resource of the type, which the statement has to confirm."""

@@ -200,13 +200,16 @@ class Writer:
         await self._fill_placeholders(group, fetch)
         new = [c for order in group for c in order.changes if c.base is None]
         fresh = iter(await self._rids.take(len(new), fetch) if new else ())
-        wanted = {
-            (type_, id_)
-            for order in group
-            for change in order.changes
-            if change.rows is not None
-            for _, type_, id_ in change.rows.references
-        }
+        wanted: set[Name] = set()
+        for order in group:
+            referred = {
+                (type_, id_)
+                for change in order.changes
+                if change.rows is not None
+                for _, type_, id_ in change.rows.references
+            }
+            # What an order changes itself has its rid below.
+            wanted |= referred.difference([(change.type, change.id) for change in order.changes])
         keep = group[0].lessons is None
         found = await self._resolver.resolve(wanted, fetch, keep=keep) if wanted else {}
         units: list[tuple[Order, Unit]] = []

@@ -20,8 +20,9 @@ from fhirhub.exchange import Origin
 from fhirhub.resource import json
 from fhirhub.search.extract import Extractor
 from fhirhub.search.match import Subject
-from fhirhub.search.narrowing import narrowed, pids_of
-from fhirhub.search.predicate import Keys, Not, Predicate, rewritten
+from fhirhub.search.narrowing import narrowed
+from fhirhub.search.plain import labels_of
+from fhirhub.search.predicate import Predicate, rewritten
 from fhirhub.search.request import SearchRequest
 from fhirhub.search.sight import ALL, NAME
 from fhirhub.store.audit.search import Rows, Wanted
@@ -32,6 +33,7 @@ from fhirhub.store.store import Session, Store
 from fhirhub.view.confined import naming
 from fhirhub.view.events import check_writable, limited, reach
 from fhirhub.view.images import context_of, fits, redacted
+from fhirhub.view.narrowings import Narrowings
 from fhirhub.view.planning import Planned, planned
 from fhirhub.view.pointing import decide
 from fhirhub.view.versions import filled
@@ -79,8 +81,10 @@ class View:
         audit: AuditWriter | None = None,
         trail: Trail | None = None,
         session: Session | None = None,
+        within: Narrowings | None = None,
     ) -> None:
         self._store = store
+        self._within_sight = within or Narrowings()
         self._session = session
         self._source: Store | Session = session or store
         # A session has one connection, so it answers one question at a time.
@@ -107,7 +111,7 @@ class View:
 
     def seen_by(self, access: Access, origin: Origin) -> View:
         """The same store as another caller may see it."""
-        made = View(self._store, access, self._extractor, origin, audit=self.audit)
+        made = View(self._store, access, self._extractor, origin, audit=self.audit, within=self._within_sight)
         made._is_new = True
         return made
 
@@ -123,7 +127,7 @@ class View:
         """This view for one interaction, of which ``trail`` is to tell."""
         return View(
             self._store, self.access, self._extractor, self.origin, audit=self.audit, trail=trail,
-            session=self._session,
+            session=self._session, within=self._within_sight,
         )  # fmt: skip
 
     @property
@@ -137,7 +141,7 @@ class View:
         async with self._store.exclusively(locks) as session:
             view = View(
                 self._store, self.access, self._extractor, self.origin, audit=self.audit, trail=self.trail,
-                session=session,
+                session=session, within=self._within_sight,
             )  # fmt: skip
             yield view
             self.spent += view.spent
@@ -279,7 +283,7 @@ class View:
 
         ``whole``: with their hidden elements, for what is to be changed; these must not leave.
         """
-        asked = narrowed(request, self.sight, self._store.definitions, self.access.require)
+        asked = self._within_sight.of(request, self.access, self._store.definitions)
         async with self._turn:
             page = await self._source.search(asked)
         self.spent += page.cost
@@ -430,12 +434,7 @@ class View:
         """Whether a resource without security labels is within reach for that alone."""
         if type in self.sight.hidden:
             return False
-        within = self.sight.of(action, type)
-        return (
-            isinstance(within, Not)
-            and isinstance(within.part, Keys)
-            and all(self._store.definitions.by_pid[pid].code == "_security" for pid in pids_of(within.part))
-        )
+        return bool(labels_of(self.sight.of(action, type), self._store.definitions))
 
     async def _was_visible(self, stored: Stored, action: str = "r") -> bool:
         """Whether this version by itself is within reach; one that only says that it was deleted is."""
