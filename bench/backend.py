@@ -22,7 +22,7 @@ from jose import jwk
 
 from bench.lab import Lab
 
-SCOPE = "system/*.rs"
+SCOPE = "system/*.crs"
 PATH = "/auth/token"
 _ALGORITHM, _KEY = "RS384", "bench"
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
