@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from fhirhub.errors import Issue
 from fhirhub.hub import Hub
+from fhirhub.search.parameters.special import RESULT_PARAMETERS
 from fhirhub.search.request import SearchRequest
 from fhirhub.store.records import Page
 
 _PART = "component-"
+_ONE = ("_count", "1")
 
 
 async def hint(hub: Hub, search: SearchRequest, page: Page, base: str) -> Issue | None:
@@ -24,9 +24,10 @@ async def hint(hub: Hub, search: SearchRequest, page: Page, base: str) -> Issue 
     ]
     if not own:
         return None
-    moved = [(_PART + name if name in own else name, value) for name, value in search.applied]
-    other = hub.parser.parse(search.type, moved, bases=(base,))
-    other = replace(other, count=1, sort=(), includes=(), total="none", summary="false", elements=())
+    criteria = [pair for pair in search.applied if pair[0].partition(":")[0] not in RESULT_PARAMETERS]
+    moved = [(_PART + name if name in own else name, value) for name, value in criteria]
+    holder = hub.access.sight.holder
+    other = hub.parser.understood(search.type, (*moved, _ONE), False, (base,), False, holder)
     if not (await hub.store.search(other)).matches:
         return None
     names = ", ".join(dict.fromkeys(_PART + name for name in own))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from fhirhub.search.request import SearchRequest
 
 Parameters = tuple[tuple[str, str], ...]
@@ -9,10 +11,14 @@ Asked = tuple[str, Parameters, bool, tuple[str, ...], bool, str]
 """Type, parameters, whether lenient, bases, whether contained resources can be shown, and who asks."""
 CAPACITY = 1000
 """Searches that are kept; the older half goes when there are more."""
-LONG = 500
-"""Characters of the parameters of a search that is not."""
-BY_THE_CLOCK = "ap"
-"""The prefix that measures a date against the present time: whatever holds these letters is not kept."""
+ROOM = 500_000
+"""Characters of the parameters of all of them; so it does when there are more."""
+LONG = 10_000
+"""Characters of the parameters of a search that is not kept."""
+BY_THE_CLOCK = re.compile(r"(?<![0-9A-Za-z/])ap(?![A-Za-z])", re.IGNORECASE)
+"""The prefix that measures a date against the present time, at the beginning of a value or in a ``_filter``: what may hold
+it is not kept.
+"""
 
 
 class Understood:
@@ -22,6 +28,7 @@ class Understood:
 
     def __init__(self) -> None:
         self._known: dict[Asked, SearchRequest] = {}
+        self._room = ROOM
 
     def get(self, asked: Asked) -> SearchRequest | None:
         """What ``asked`` was understood as, the very same object each time."""
@@ -30,11 +37,16 @@ class Understood:
     def keep(self, asked: Asked, request: SearchRequest) -> None:
         """Remember ``request``, if it will always mean the same and is not long."""
         parameters = asked[1]
-        if sum(len(name) + len(value) for name, value in parameters) > LONG:
+        size = _size(parameters)
+        if size > LONG or any(BY_THE_CLOCK.search(value) for _, value in parameters):
             return
-        if any(BY_THE_CLOCK in value for _, value in parameters):
-            return
-        if len(self._known) >= CAPACITY:
-            for old in list(self._known)[: CAPACITY // 2]:
+        self._room -= size
+        if len(self._known) >= CAPACITY or self._room < 0:
+            for old in list(self._known)[: (len(self._known) + 1) // 2]:
                 del self._known[old]
+                self._room += _size(old[1])
         self._known[asked] = request
+
+
+def _size(parameters: Parameters) -> int:
+    return sum([len(name) + len(value) for name, value in parameters])

@@ -9,6 +9,7 @@ from fhirhub.search.request import SearchRequest
 from fhirhub.store.binding import bound
 from fhirhub.store.ranges import Condition
 from fhirhub.store.ranked import Ranking
+from fhirhub.store.recall import Question
 
 
 @dataclass(slots=True)
@@ -23,9 +24,16 @@ class Asked:
     """The codes that a ranked plan goes by."""
     remembered: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """Codes whose codings come from memory: to be confirmed by the statement that goes by them."""
+    recalled: dict[Question, int] = field(default_factory=dict)
+    """What the dictionaries are remembered to have answered, with the number of rows: to be confirmed likewise."""
     lasts: bool = False
     """Whether it would always be the same, but for what is confirmed: nothing stored had a say in it."""
     _purpose: str = field(default="", init=False)
+
+    @property
+    def confirmed(self) -> int:
+        """The number by which the statement tells that all is as remembered."""
+        return sum(map(len, self.remembered.values())) + sum(self.recalled.values())
 
     @property
     def purpose(self) -> str:

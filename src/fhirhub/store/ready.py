@@ -65,8 +65,8 @@ class Again:
         if stamp != self._stamp:
             self._kept.clear()
             self._stamp = stamp
-        found = self._kept.get(id(request))
-        return found if found is not None and found.asked.request is request else None
+        # No other object can have its place while it is kept.
+        return self._kept.get(id(request))
 
     def keep(self, ready: Ready) -> None:
         """Remember ``ready``, if it will be right again."""

@@ -40,7 +40,8 @@ from fhirhub.store.canonicals import (
     url_pids,
     urls_of,
 )
-from fhirhub.store.codings import Codings, codes_in, filed, found, leaves, with_codings
+from fhirhub.store.codings import Codings, codes_in, found, leaves, with_codings
+from fhirhub.store.confirming import confirming, told
 from fhirhub.store.cost import UNGUARDED, Cost, Estimator, Guard
 from fhirhub.store.cursor import Sealer
 from fhirhub.store.deferred import Deferred
@@ -52,14 +53,16 @@ from fhirhub.store.ranges import Condition, fold, together
 from fhirhub.store.ranked import RankedWalk, Ranks, can_rank, stands_once
 from fhirhub.store.reads import COLUMNS, stored
 from fhirhub.store.ready import Again, Ready
+from fhirhub.store.recall import Dictionaries, Recall
 from fhirhub.store.records import METHODS, Page, Stored
 from fhirhub.store.resolve import Fetch, Name, Resolver
-from fhirhub.store.statement import Arguments, document_values, table
+from fhirhub.store.statement import document_values, table
 from fhirhub.store.statistics import Statistics
 from fhirhub.store.survey import FOLDED, SETTLED, kinds
 from fhirhub.store.templates import Template, Templates, fill, slotted
 from fhirhub.store.texts import looked_up
-from fhirhub.store.totals import counting, estimated
+from fhirhub.store.totals import count, counting, estimated
+from fhirhub.store.unlabelled import Unlabelled
 from fhirhub.store.walks import Position, Walker
 
 FEW = 1000.0
@@ -83,11 +86,14 @@ class Searcher:
     ranks: Ranks
     guard: Guard = UNGUARDED
     codings: Codings = field(default_factory=Codings)
+    dictionaries: Dictionaries = field(default_factory=Dictionaries)
     again: Again = field(default_factory=Again)
+    unlabelled: Unlabelled = field(init=False)
     templates: Templates = field(init=False)
 
     def __post_init__(self) -> None:
         self.templates = Templates(self.statistics)
+        self.unlabelled = Unlabelled(self.definitions)
 
     async def search(
         self, request: SearchRequest, fetch: Fetch, *, keep: bool = True, together: Fetch | None = None
@@ -97,21 +103,24 @@ class Searcher:
         ``keep`` is False inside a transaction that may be rolled back. ``together`` runs short statements along with
         others of their kind (:class:`fhirhub.store.gathering.Gathering`).
         """
-        ready = self.again.get(request, self._stamp) if keep else None
+        chosen = self.unlabelled.plain(request) if keep else request
+        ready = self.again.get(chosen, self._stamp) if keep else None
         if ready is None:
-            ready = await self._ready(request, fetch, keep=keep, remembering=keep)
+            ready = await self._ready(chosen, fetch, keep=keep, remembering=keep)
         page = await self._page(ready, fetch, together if together is not None and ready.is_short else fetch)
         if page is None:
-            # Meanwhile there are codings that were new to this process.
+            # Meanwhile there are codings that were new to this process, or labels.
             self.codings.forget(ready.asked.remembered)
-            self.again.forget(request)
+            self.dictionaries.forget(ready.asked.recalled)
+            self.again.forget(chosen)
+            await self.unlabelled.look(chosen, fetch)
             page = await self._page(await self._ready(request, fetch, keep=keep), fetch, fetch)
         return page or Page()
 
     @property
     def _stamp(self) -> tuple[Any, ...]:
         """What statements that are kept depend on, besides their searches."""
-        return self.definitions, self.guard, self.statistics.types, self.statistics.total
+        return self.definitions, self.guard, self.statistics.edition, self.statistics.total
 
     async def _ready(
         self, request: SearchRequest, fetch: Fetch, *, keep: bool, remembering: bool = False
@@ -121,12 +130,12 @@ class Searcher:
         counting_only = request.summary == "count" or request.count == 0
         how = "accurate" if counting_only and request.total == "none" else request.total
         if asked.is_empty:
-            sql, values = self._confirming(asked)
+            sql, values = confirming(asked)
             return Ready(asked, sql, values, False, total=None if how == "none" else 0)
         total, notes = (None, ()) if how == "none" else estimated(asked, how, self.estimator(asked))
         exact = how != "none" and total is None
         if counting_only:
-            sql, values = self._count(asked) if exact else ("", [])
+            sql, values = count(asked, self.compiler(asked)) if exact else ("", [])
             made = Ready(asked, sql, values, exact, total=total, notes=notes)
         elif request.cursor is None:
             plan, cost, (sql, values, width) = await self._first(asked, exact, fetch)
@@ -144,8 +153,8 @@ class Searcher:
         request = asked.request
         page = Page(total=ready.total, notes=list(ready.notes), cost=ready.cost)
         rows = list(await run(ready.sql, *ready.values)) if ready.sql else []
-        if asked.remembered:
-            if rows[0]["filed"] != sum(map(len, asked.remembered.values())):
+        if asked.remembered or asked.recalled:
+            if rows[0]["filed"] != asked.confirmed:
                 return None
             if len(rows) == 1 and plan is not None and rows[0]["rid"] is None:
                 # The row of an empty page, which is there to tell what is filed.
@@ -155,8 +164,11 @@ class Searcher:
         if plan is None:
             return page
         if ready.counts and not rows and request.cursor is not None:
-            sql, values = self._count(asked)
-            page.total = (await fetch(sql, *values))[0]["total"]
+            sql, values = count(asked, self.compiler(asked))
+            row = (await fetch(sql, *values))[0]
+            if asked.confirmed != row.get("filed", asked.confirmed):
+                return None
+            page.total = row["total"]
         rows.sort(key=_PLACE)
         more = len(rows) > request.count
         rows = rows[: request.count]
@@ -211,31 +223,38 @@ class Searcher:
         """
         where: Any = request.where
         made_of = kinds(where)
-        lasts = remembering and request.within is None and made_of.isdisjoint(CITING | SETTLED)
+        lasts = remembering and request.within is None and made_of.isdisjoint(CITING)
+        recalled = dict.fromkeys(self.unlabelled.questions(request), 0)
         if not made_of.isdisjoint(CITING):
             where = await linked(
                 where, request.types or (request.type,), partial(self._followed, request, fetch, keep)
             )
             made_of = kinds(where)
         if not made_of.isdisjoint(SETTLED):
-            where = await self.deferred.settled(where, fetch, even=request.own is not None)
+            may = remembering and request.within is None
+            recall = Recall(self.dictionaries, fetch, remembering=may, keep=keep)
+            where = await self.deferred.settled(where, recall.fetch, even=request.own is not None)
+            recalled |= recall.used
+            lasts &= recall.is_all
             made_of = kinds(where)
         if not made_of.isdisjoint(FOLDED):
             where = fold(where)
         remembered: dict[int, tuple[int, ...]] = {}
         if Keys in made_of and (codes := codes_in(where)):
-            told = codes & codes_in(request.bound or ALL) if request.own is not None else set()
-            remembered = self.codings.known(codes - told) if remembering else {}
+            own = codes & codes_in(request.bound or ALL) if request.own is not None else set()
+            remembered = self.codings.known(codes - own) if remembering else {}
             fresh = await found(codes - remembered.keys(), fetch)
             if keep:
                 self.codings.remember(fresh)
             lasts &= not fresh
             filed_under = fresh | remembered
             if request.within is not None:
-                filed_under = evened(filed_under, codes, told)
+                filed_under = evened(filed_under, codes, own)
             where = with_codings(where, filed_under)
         keys = await self._resolved(where, request, fetch, keep=keep) if Refers in made_of else {}
-        lasts &= all(isinstance(each, Refers) and len(each.targets) == len(own) for each, own in keys.items())
+        lasts &= all(
+            isinstance(each, Refers) and len(each.targets) == len(known) for each, known in keys.items()
+        )
         if Or in made_of:
             where = together(where, keys)
         # A text is looked for among those of all resources, which takes the longer the more of them hold it.
@@ -243,7 +262,9 @@ class Searcher:
             plain = where
             where = await looked_up(where, self.definitions, self.statistics, fetch)
             lasts &= where is plain
-        return Asked(request, where, parts_of(where), keys, remembered=remembered, lasts=lasts)
+        return Asked(
+            request, where, parts_of(where), keys, remembered=remembered, recalled=recalled, lasts=lasts
+        )
 
     async def _followed(
         self,
@@ -427,10 +448,9 @@ class Searcher:
             f" from ({sql}) as x) as w cross join lateral (select * from"
             f" {table('resource', compiler.root)} r where r.rid = w.rid offset 0) as r"
         )
-        if asked.remembered:
-            # Told by an empty page, too: by a row of which nothing else is there.
-            told = filed(asked.remembered, compiler.arguments)
-            sql = f"select p.*, f.filed from (select ({told}) as filed) as f left join lateral ({sql}) as p on true"
+        if known := told(asked, compiler.arguments):
+            # Of an empty page, too: by a row of which nothing else is there.
+            sql = f"select p.*, f.filed from (select {known} as filed) as f left join lateral ({sql}) as p on true"
         return sql, compiler.arguments.values, width
 
     def _links(
@@ -456,21 +476,6 @@ class Searcher:
             page.next = link(rows[-1], False)
         if (position is not None and not backward) or (backward and more):
             page.previous = link(rows[0], True)
-
-    def _count(self, asked: Asked) -> tuple[str, list[Any]]:
-        """The statement that counts the matches."""
-        compiler = self.compiler(asked)
-        sql = f"select ({counting(asked, compiler)}) as total"
-        if asked.remembered:
-            sql += f", ({filed(asked.remembered, compiler.arguments)}) as filed"
-        return sql, compiler.arguments.values
-
-    def _confirming(self, asked: Asked) -> tuple[str, list[Any]]:
-        """The statement that only tells whether the codings that are remembered are all there are; none if there are none."""
-        arguments = Arguments()
-        if not asked.remembered:
-            return "", arguments.values
-        return f"select ({filed(asked.remembered, arguments)}) as filed", arguments.values
 
 
 def _pinned(plan: Plan) -> tuple[Any, ...]:

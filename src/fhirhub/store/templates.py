@@ -40,6 +40,12 @@ class Slot(int):
     place: int
 
 
+class Slots(tuple[Any, ...]):
+    """The same of a list that is one argument."""
+
+    place: int
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """A statement by ``plan``; ``fills`` tell of each argument whether it is a key of the search, several, or fixed."""
@@ -65,7 +71,7 @@ def _filled(kind: str, fill: Any, own: Sequence[Any]) -> Any:
 
 def fill(value: Any) -> tuple[str, Any]:
     """How an argument that was made of slots is made of keys and texts."""
-    if isinstance(value, Slot):
+    if isinstance(value, Slot | Slots):
         return "one", value.place
     if isinstance(value, list) and value and all(isinstance(each, Slot) for each in value):
         return "many", tuple(each.place for each in value)
@@ -79,11 +85,17 @@ def slotted(asked: Asked, own: Sequence[Any]) -> Asked:
     slots = iter([_slot(each, place) for place, each in enumerate(own)])
     parts = tuple(_slotted(part, asked, slots) for part in asked.parts)
     where = parts[0] if len(parts) == 1 else And(parts)
-    return Asked(asked.request, where, parts, {}, remembered=dict.fromkeys(slots, ()))
+    remembered: dict[int, tuple[int, ...]] = dict.fromkeys(islice(slots, len(asked.remembered)), ())
+    recalled = {(sql, tuple(islice(slots, len(values)))): 0 for sql, values in asked.recalled}
+    return Asked(asked.request, where, parts, {}, remembered=remembered, recalled=recalled)
 
 
-def _slot(value: int | str, place: int) -> Any:
-    """A key that knows its place, or a text of private characters that stand for it: as long as it matters."""
+def _slot(value: Any, place: int) -> Any:
+    """A key or list that knows its place, or a text of private characters that stand for it: as long as it matters."""
+    if isinstance(value, list):
+        several = Slots(value)
+        several.place = place
+        return several
     if isinstance(value, str):
         return chr(_FIRST + place) * min(len(value), SHORT)
     made = Slot(value)
@@ -138,8 +150,11 @@ class Templates:
         if any(sort.code == SCORE for sort in request.sort):
             return None
         found += asked.remembered
+        found += [
+            list(each) if isinstance(each, tuple) else each for _, values in asked.recalled for each in values
+        ]
         forward = any(not each.reverse for each in request.includes)
-        known = len(asked.remembered)
+        known = len(asked.remembered), tuple([sql for sql, _ in asked.recalled])
         return (request.type, request.sort, request.count, forward, count, known, shapes), found
 
     def _shape(self, where: Any, asked: Asked, found: list[Any], tested: bool) -> Outline | None:

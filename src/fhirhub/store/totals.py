@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fhirhub.errors import Issue
 from fhirhub.store.asked import Asked
+from fhirhub.store.confirming import told
 from fhirhub.store.cost import Estimator
 from fhirhub.store.predicates import PROBE, Compiler
 from fhirhub.store.statement import table
@@ -74,3 +77,11 @@ def _kept(asked: Asked, compiler: Compiler) -> str:
             f" and not exists (select from {rows} o where o.key = {most} and o.date = t.date and o.rid = t.rid{PROBE}))"
         )
     return found
+
+
+def count(asked: Asked, compiler: Compiler) -> tuple[str, list[Any]]:
+    """The statement that only counts the matches, and its arguments."""
+    sql = f"select ({counting(asked, compiler)}) as total"
+    if known := told(asked, compiler.arguments):
+        sql += f", {known} as filed"
+    return sql, compiler.arguments.values

@@ -28,12 +28,24 @@ def test_what_is_asked_again_is_the_same_object_and_means_what_it_says() -> None
     assert ask(parser, ("code", "2-2")) != first
 
 
-def test_what_depends_on_the_clock_is_understood_each_time() -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("date", "ap2020"),
+        ("date", "2019-01-01,ap2020"),
+        ("code-value-date", "http://codes.test|1-1$ap2020"),
+        ("_filter", "date ap 2020"),
+        ("_filter", "code eq 1-1 and (date ap 2020)"),
+        ("patient.birthdate", "ap1980"),
+        ("_lastUpdated", "ap2020"),
+    ],
+)
+def test_what_depends_on_the_clock_is_understood_each_time(name: str, value: str) -> None:
     now = 1_700_000_000.0
     parser = SearchParser(definitions, b"secret", clock=lambda: now)
-    before = ask(parser, ("date", "ap2020"))
+    before = ask(parser, (name, value))
     now += 86_400 * 365
-    assert ask(parser, ("date", "ap2020")) != before
+    assert ask(parser, (name, value)) != before
 
 
 def test_what_is_refused_is_refused_again_and_leniency_is_not_mixed_up() -> None:
@@ -53,3 +65,18 @@ def test_only_so_many_short_ones_are_kept(monkeypatch: pytest.MonkeyPatch) -> No
     assert ask(parser, *CODE) is not first
     long = ("code", "x" * module.LONG)
     assert ask(parser, long) is not ask(parser, long)
+
+
+def test_long_ones_take_their_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROOM", 100)
+    parser = SearchParser(definitions, b"secret")
+    first = ask(parser, *CODE)
+    assert ask(parser, *CODE) is first
+    ask(parser, ("code", "x" * 60))
+    assert ask(parser, *CODE) is first
+    ask(parser, ("code", "y" * 60))
+    assert ask(parser, *CODE) is not first
+    for number in range(200):
+        ask(parser, ("code", f"{number}" * 8))
+    kept = [each for each in parser._understood._known]  # noqa: SLF001
+    assert 1 <= sum(module._size(each[1]) for each in kept) <= 100  # noqa: SLF001
