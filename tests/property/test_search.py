@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -17,7 +18,7 @@ from fhirhub.store.cost import Estimator
 from fhirhub.store.plan import Plan
 from fhirhub.store.store import Store
 from property.queries import Queries
-from property.rig import Rig, any_plan, flat
+from property.rig import Rig, any_plan, flat, plans
 from property.worlds import World
 from searching import definitions, registry
 
@@ -111,3 +112,37 @@ async def test_codes_come_in_their_order(store: Store, monkeypatch: pytest.Monke
             rig.check_order(request, ids)
             walked += bool(store.searcher.ranks.codes) and len(pages) > 1
     assert walked > 30
+
+
+async def test_what_is_not_there_comes_page_by_page(store: Store) -> None:
+    """Resources passed by beside the rows that must not be there, newest first and oldest first."""
+    world = World(FIRST)
+    rig = Rig(store)
+    await rig.load(world)
+    rng = Random(f"absent {FIRST}")
+    queries = Queries(registry, rig.documents.values(), rng)
+
+    def absent(*about: Any) -> list[Plan]:
+        return [plan for plan in plans(*about) if plan.kind == "absent"] or plans(*about)
+
+    used: list[Plan] = []
+    walked: Counter[str] = Counter()
+    with any_plan(rng, used, absent):
+        for kind in queries.types:
+            main = definitions.sort_date.get(kind)
+            for code, facet in registry.facets(kind).items():
+                modifier = rng.choice(["missing", "not"][: 1 + (facet.kind == "token")])
+                value = queries.value(facet, "") if modifier == "not" else rng.choice(("true", "false"))
+                pairs = [(f"{code}:{modifier}", value)]
+                pairs += [queries.criterion(kind) for _ in range(rng.choice((0, 0, 1)))]
+                pairs += [("_sort", rng.choice(("", "-")) + main)] if main and rng.random() < 0.7 else []
+                try:
+                    request = rig.request(kind, pairs)
+                except BadRequest:
+                    continue
+                pages = await rig.walk(request, rng.choice((1, 2, 3, 7)))
+                ids = [each.id for each in flat(pages)]
+                assert set(ids) == rig.expected(request) and len(ids) == len(set(ids)), (kind, pairs)
+                rig.check_order(request, ids)
+                walked[modifier] += used[-1].kind == "absent" and len(pages) > 2
+    assert walked["missing"] > 5 and walked["not"] > 5, walked

@@ -269,6 +269,8 @@ async def index_only(rig: Rig, sql: str, values: list[Any], looked_up: int) -> N
     assert sum(node["Actual Rows"] * node["Actual Loops"] for node in entries) <= 2.1 * OBSERVATIONS, told
     assert not any(node["Heap Fetches"] for node in entries), told
     assert rows_read(plan) <= 2.1 * OBSERVATIONS + looked_up, told
+    kept = [node for node in nodes(plan) if "Sort" in node["Node Type"] or node.get("Strategy") == "Hashed"]
+    assert all(node["Actual Rows"] <= 0.05 * OBSERVATIONS for node in kept), told
     others = [node for node in nodes(plan) if "Index" in node["Node Type"] and node not in entries]
     assert sum(node["Actual Rows"] * node["Actual Loops"] for node in others) <= looked_up, told
 
