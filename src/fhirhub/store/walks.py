@@ -269,36 +269,34 @@ class Walker:
                 f"c.key = {self.compiler.arguments.big(driver.key)}",
                 self.compiler.text(driver, "c"),
             ]
-            return [self._range_leg(driver, rows, "text", "text", condition)]
+            begin, end = self._range_leg(driver, rows, "text", "text")
+            return [f"{begin}{' and '.join(condition)}{end}"]
+        begin, end = self._range_leg(driver, rows, "lo", driver.cast)
         legs = []
         for key, span in zip(driver.keys, driver.spans, strict=True):
             for each in (replace(driver, others=()), *driver.others):
                 if each.unit is None and each.table == "number":
-                    legs.append(
-                        self._all_units_leg(driver, rows, self._class_conditions(each, key, span), key)
-                    )
+                    wanted = [*self._class_conditions(each, key, span), "c.unit = k.unit"]
+                    legs.append(self._all_units_leg(f"{begin}{' and '.join(wanted)}{end}", rows, key))
                     continue
                 # One walk for each unit, coded or printed: the index has the values of each in their order.
                 for column in ("",) if each.unit is None else UNITS:
-                    conditions = self._class_conditions(each, key, span, column)
-                    legs.append(self._range_leg(driver, rows, "lo", driver.cast, conditions))
+                    wanted = self._class_conditions(each, key, span, column)
+                    legs.append(f"{begin}{' and '.join(wanted)}{end}")
         return legs
 
-    def _range_leg(
-        self, driver: Text | Range, rows: str, column: str, cast: str, condition: list[str]
-    ) -> str:
+    def _range_leg(self, driver: Text | Range, rows: str, column: str, cast: str) -> tuple[str, str]:
+        """How every leg begins and ends; between stands what rows of one key and unit fulfil."""
         candidate = Candidate("c", self.rt, dated=False)
         after = self._after((f"c.{column}", "c.rid"), cast)
-        tests = self._tests(candidate)
-        wanted = [*condition, after, self._first_only(driver, rows), *tests]
+        wanted = [after, self._first_only(driver, rows), *self._tests(candidate)]
         return (
-            f"select c.{column} as k0, c.rid from {rows} c{candidate.join()}"
-            f" where {' and '.join(wanted)} order by {self._order([f'c.{column}', 'c.rid'])}"
+            f"select c.{column} as k0, c.rid from {rows} c{candidate.join()} where ",
+            f" and {' and '.join(wanted)} order by {self._order([f'c.{column}', 'c.rid'])}",
         )
 
-    def _all_units_leg(self, driver: Range, rows: str, conditions: list[str], key: int) -> str:
-        """The walks of all the units that there are, which the index tells one by one."""
-        leg = self._range_leg(driver, rows, "lo", driver.cast, [*conditions, "c.unit = k.unit"])
+    def _all_units_leg(self, leg: str, rows: str, key: int) -> str:
+        """``leg`` for each of the units that there are, ``k.unit``, which the index tells one by one."""
         limit, own = self.compiler.arguments.add(self.limit, "bigint"), self.compiler.arguments.big(key)
         next = f"select c.unit from {rows} c where c.key = {own}{{}} order by c.unit limit 1"
         return (
