@@ -33,7 +33,9 @@ class Ready:
     width: int = 0
     """Order columns."""
     cost: float = 0.0
-    """Index entries that it is expected to look at."""
+    """Index entries that the page is expected to look at."""
+    counted: float = 0.0
+    """Those that the total is."""
     position: Position | None = None
     after: int | None = None
     """Where a page that goes on with includes begins."""
@@ -44,8 +46,8 @@ class Ready:
     @property
     def is_short(self) -> bool:
         """Whether others may be made to wait for it."""
-        few = self.cost <= SHORT and self.asked.request.count <= ROWS
-        return few and self.plan is not None and not self.counts and self.position is None
+        few = self.cost + self.counted <= SHORT and self.asked.request.count <= ROWS
+        return few and self.sql != "" and self.position is None
 
 
 class Again:

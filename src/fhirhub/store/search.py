@@ -134,16 +134,17 @@ class Searcher:
             return Ready(asked, sql, values, False, total=None if how == "none" else 0)
         total, notes = (None, ()) if how == "none" else estimated(asked, how, self.estimator(asked))
         exact = how != "none" and total is None
+        counted = self.estimator(asked).total(asked.where, asked.parts) if exact else 0.0
         if counting_only:
             sql, values = count(asked, self.compiler(asked)) if exact else ("", [])
-            made = Ready(asked, sql, values, exact, total=total, notes=notes)
+            made = Ready(asked, sql, values, exact, counted=counted, total=total, notes=notes)
         elif request.cursor is None:
             plan, cost, (sql, values, width) = await self._first(asked, exact, fetch)
-            made = Ready(asked, sql, values, exact, plan, width, cost, total=total, notes=notes)
+            made = Ready(asked, sql, values, exact, plan, width, cost, counted, total=total, notes=notes)
         else:
             plan, position, after = await self.place(asked, fetch)
             sql, values, width = self.statement(asked, plan, position, count=exact)
-            made = Ready(asked, sql, values, exact, plan, width, 0.0, position, after, total, notes)
+            made = Ready(asked, sql, values, exact, plan, width, 0.0, counted, position, after, total, notes)
         self.again.keep(made)
         return made
 
