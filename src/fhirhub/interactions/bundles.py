@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from fhirhub.errors import Issue, outcome
@@ -13,6 +13,7 @@ from fhirhub.store.records import Stored
 
 Parameters = Sequence[tuple[str, str]]
 Link = tuple[str, str]
+_NONE: Mapping[int, float] = {}
 _FIRST_STATUS = {"POST": "201", "PUT": "201", "DELETE": "204"}
 
 
@@ -38,7 +39,10 @@ def url_with(path: str, parameters: Parameters) -> str:
 
 
 def bundle(type: str, total: int | None, links: Sequence[Link], entries: Sequence[bytes], now: int) -> bytes:
-    """A Bundle of finished ``entries``; ``now`` (µs since 1970) is its lastUpdated, ``total`` None when not counted."""
+    """A Bundle of finished ``entries``, in pieces of one or several with commas between.
+
+    ``now`` (µs since 1970) is its lastUpdated, ``total`` None when not counted.
+    """
     head = f'{{"resourceType":"Bundle","meta":{{"lastUpdated":"{instant(now)}"}},"type":"{type}"'
     if total is not None:
         head += f',"total":{total}'
@@ -67,14 +71,19 @@ def found_entry(
     )
 
 
-def whole_entry(base: str, stored: Stored, mode: str, score: float | None = None) -> bytes:
-    """The same of all that is stored, put together at once: most entries are that."""
-    scored = "" if score is None else f',"score":{min(max(score, 0.0), 1.0):.4f}'
-    type, id = stored.type, stored.id
-    resource = spliced(type, id, stored.version, stored.updated, stored.meta, stored.content or "{}")
-    return (
-        f'{{"fullUrl":"{base}/{type}/{id}","resource":{resource},"search":{{"mode":"{mode}"{scored}}}}}'
-    ).encode()
+def whole_entries(
+    base: str, found: Sequence[Stored], mode: str, scores: Mapping[int, float] = _NONE
+) -> list[bytes]:
+    """The same of all that is stored of each, as one piece, for most entries are that. ``scores`` are by rid."""
+    shown: list[str] = []
+    for each in found:
+        type, id, score = each.type, each.id, scores.get(each.rid) if scores else None
+        scored = "" if score is None else f',"score":{min(max(score, 0.0), 1.0):.4f}'
+        resource = spliced(type, id, each.version, each.updated, each.meta, each.content or "{}")
+        shown.append(
+            f'{{"fullUrl":"{base}/{type}/{id}","resource":{resource},"search":{{"mode":"{mode}"{scored}}}}}'
+        )
+    return [",".join(shown).encode()] if shown else []
 
 
 def notes_entry(notes: Sequence[Issue]) -> bytes:

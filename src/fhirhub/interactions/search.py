@@ -8,7 +8,7 @@ from dataclasses import replace
 from fhirhub.errors import Issue, NotFound
 from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.hub import Hub
-from fhirhub.interactions.bundles import Link, bundle, found_entry, notes_entry, url_with, whole_entry
+from fhirhub.interactions.bundles import Link, bundle, found_entry, notes_entry, url_with, whole_entries
 from fhirhub.interactions.compartment import member, members
 from fhirhub.interactions.hints import hint
 from fhirhub.interactions.inside import shown
@@ -109,16 +109,12 @@ def _entries(hub: Hub, base: str, search: SearchRequest, page: Page) -> list[byt
     entries: list[bytes] = []
     if search.elements or search.summary != "false" or search.inside is not None:
         entries += _shaped(hub, base, search, page)
-    elif page.scores:
-        entries += [
-            whole_entry(base, stored, "match", page.scores.get(stored.rid)) for stored in page.matches
-        ]
     else:
-        entries += [whole_entry(base, stored, "match") for stored in page.matches]
-    for stored in page.included:
-        if search.summary == "false":
-            entries.append(whole_entry(base, stored, "include"))
-        else:
+        entries += whole_entries(base, page.matches, "match", page.scores)
+    if search.summary == "false":
+        entries += whole_entries(base, page.included, "include")
+    else:
+        for stored in page.included:
             shortened = cut(hub, stored.render(), search.summary, ())
             entries.append(found_entry(base, stored, shortened, "include"))
     if search.notes or page.notes:

@@ -13,7 +13,7 @@ from fhirhub.errors import BadRequest, Issue
 from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.hub import Hub
 from fhirhub.interactions.answers import living
-from fhirhub.interactions.bundles import Link, bundle, url_with, whole_entry
+from fhirhub.interactions.bundles import Link, bundle, url_with, whole_entries
 from fhirhub.interactions.compartment import member, members
 from fhirhub.interactions.history import counted, moment
 from fhirhub.operations.given import given
@@ -55,8 +55,7 @@ async def everything(hub: Hub, request: FhirRequest) -> FhirResult:
     start = Place(*hub.store.sealer.open(asked.cursor, _purpose(request))) if asked.cursor else Place(0, None)
     found, following = await _walk(hub, request, asked, walk, start)
     base = request.base
-    entries = [whole_entry(base, stored, "match") for stored in found.matches]
-    entries += [whole_entry(base, stored, "include") for stored in found.included]
+    entries = whole_entries(base, found.matches, "match") + whole_entries(base, found.included, "include")
     return FhirResult(200, bundle("searchset", None, _links(hub, request, following), entries, hub.clock()))
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from fhirhub.errors import BadRequest, Issue
 from fhirhub.exchange import FhirRequest, FhirResult
 from fhirhub.hub import Hub
-from fhirhub.interactions.bundles import bundle, notes_entry, url_with, whole_entry
+from fhirhub.interactions.bundles import bundle, notes_entry, url_with, whole_entries
 from fhirhub.operations.given import given
 
 _SUBJECT = frozenset(("patient", "subject"))
@@ -42,7 +42,7 @@ async def lastn(hub: Hub, request: FhirRequest) -> FhirResult:
         raise BadRequest(Issue("required", text))
     search = hub.parser.parse(request.type, criteria, lenient=request.prefer.lenient, bases=(request.base,))
     found = await hub.store.latest(replace(search, count=_MOST), each)
-    entries = [whole_entry(request.base, stored, "match") for stored in found]
+    entries = whole_entries(request.base, found, "match")
     if search.notes:
         entries.append(notes_entry(search.notes))
     links = [("self", url_with(f"{request.base}/{request.type}/$lastn", parameters))]
