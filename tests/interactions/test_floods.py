@@ -80,8 +80,11 @@ async def test_the_number_is_told_when_the_time_is_over(
     monkeypatch.setattr(floods, "SECONDS", 1.0)
     async with serving(settings, fresh_dsn, tmp_path) as client:
         await wrong(client, 25)
-        while not (told := [more["times"] for _, more, _ in await rows(fresh_dsn) if "times" in more]):
-            await asyncio.sleep(0.05)
+        told: list[int] = []
+        async with asyncio.timeout(30):
+            while not told:
+                await asyncio.sleep(0.05)
+                told = [more["times"] for _, more, _ in await rows(fresh_dsn) if "times" in more]
         before = len(await rows(fresh_dsn))
         await wrong(client, 2)
         assert len(await rows(fresh_dsn)) == before + 2, "a new minute has begun"
@@ -120,7 +123,8 @@ async def test_a_number_that_cannot_be_written_is_kept(
     monkeypatch.setattr(floods, "EACH", 1)
     async with serving(settings, fresh_dsn, tmp_path) as client:
         await wrong(client, 4)
-        while failed < 2:
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(15):
+            while failed < 2:
+                await asyncio.sleep(0.02)
     told = [more.get("times", 1) for _, more, _ in await rows(fresh_dsn)]
     assert sum(told) == 4 and len(told) < 4
