@@ -11,6 +11,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+import fhirhub.store.totals as totals
 from fhirhub.app import create_app
 from fhirhub.settings import Settings
 from support.door import V3, Door
@@ -124,3 +125,20 @@ async def test_pages_go_on_when_labels_come(doors: tuple[Door, Door], path: str)
                 break
             answer = (await service.call("GET", links["next"].removeprefix("http://testserver/fhir"))).json()
         assert sorted(seen) == ["c0", "c1", "c2", "c3", "c4", "c5"]
+
+
+@pytest.mark.parametrize(
+    "more", ["_summary=count&_total=estimate", "_count=0&_total=accurate", "_count=2&_total=accurate"]
+)
+async def test_totals_that_are_estimated(
+    doors: tuple[Door, Door], monkeypatch: pytest.MonkeyPatch, more: str
+) -> None:
+    monkeypatch.setattr(totals, "ESTIMATE", -1.0)
+    monkeypatch.setattr(totals, "COUNTED", -1.0)
+    root, service = doors
+    for _ in range(2):
+        for path in (f"/Condition?code=x&{more}", f"/Condition?{more}"):
+            answer = await service.call("GET", path)
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["total"] >= 0
+        assert (await root.put(condition("c2", "a", meta=RESTRICTED))).status_code == 200

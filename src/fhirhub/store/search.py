@@ -136,7 +136,7 @@ class Searcher:
         exact = how != "none" and total is None
         counted = self.estimator(asked).total(asked.where, asked.parts) if exact else 0.0
         if counting_only:
-            sql, values = count(asked, self.compiler(asked)) if exact else ("", [])
+            sql, values = count(asked, self.compiler(asked)) if exact else confirming(asked)
             made = Ready(asked, sql, values, exact, counted=counted, total=total, notes=notes)
         elif request.cursor is None:
             plan, cost, (sql, values, width) = await self._first(asked, exact, fetch)
