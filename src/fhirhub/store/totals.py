@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fhirhub.errors import Issue
+from fhirhub.search.predicate import Not
 from fhirhub.store.asked import Asked
 from fhirhub.store.confirming import told
 from fhirhub.store.cost import Estimator
-from fhirhub.store.predicates import PROBE, Compiler
+from fhirhub.store.predicates import PROBE, Candidate, Compiler
 from fhirhub.store.statement import table
 
 ESTIMATE = 20_000.0
@@ -60,13 +62,31 @@ def counting(asked: Asked, compiler: Compiler) -> str:
 
 
 def _kept(asked: Asked, compiler: Compiler) -> str:
-    """The count of all of a type, or of a frequent key and some rare ones, as it is kept; "" where none would be."""
-    rt, size = compiler.root, compiler.statistics.key
-    if not rt or len(asked.parts) > 1:
+    """The count of all of a type, or of a frequent key and some rare ones, as it is kept, less the few that are left out;
+    "" where none would be."""
+    rt = compiler.root
+    deciding = [part for part in asked.parts if not compiler.is_listed(part)]
+    if not rt or len(deciding) > 1:
         return ""
-    if not asked.parts:
-        return f"select counted(0, {rt}::smallint, '')" if compiler.statistics.size(rt) > KEPT else ""
-    keys = sorted(compiler.token_keys(asked.parts[0]) or (), key=size, reverse=True)
+    found = f"select counted(0, {rt}::smallint, '')" if compiler.statistics.size(rt) > KEPT else ""
+    if deciding:
+        found = _of_keys(compiler.token_keys(deciding[0]) or (), compiler)
+    left_out = [part for part in asked.parts if compiler.is_listed(part)]
+    if not found or not left_out:
+        return found
+    few = Candidate("f", rt, dated=True, is_resource=True)
+    tests = [compiler.test(part, few) for part in deciding]
+    keys = [key for part in left_out if isinstance(part, Not) for key in compiler.token_keys(part.part) or ()]
+    rids = f"select t.rid from {table('token', rt)} t where t.key = any ({compiler.arguments.bigs(keys)})"
+    return (
+        f"{found} - (select count(*) from (select * from resource r where r.rid in ({rids}) offset 0) as f"
+        f" where {' and '.join(tests) or 'true'})"
+    )
+
+
+def _of_keys(asked: Sequence[int], compiler: Compiler) -> str:
+    rt, size = compiler.root, compiler.statistics.key
+    keys = sorted(asked, key=size, reverse=True)
     if not keys or size(keys[0]) <= KEPT or sum(map(size, keys[1:])) > KEPT:
         return ""
     rows, most = table("token", rt), compiler.arguments.big(keys[0])
