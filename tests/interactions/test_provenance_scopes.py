@@ -38,7 +38,8 @@ async def count(door: Door, path: str) -> int:
         ("patient/Observation.cr user/Provenance.c", DOCTOR, OTHER, 201),
         ("user/Observation.cr patient/Provenance.c", DOCTOR, OTHER, 201),
         ("system/Observation.cr system/Provenance.c", BACKEND, OTHER, 201),
-        ("patient/Observation.cr patient/Provenance.c", PATIENT, SELF, 201),
+        # Patients write what the policy of their role names, and Provenance is not among it.
+        ("patient/Observation.cr patient/Provenance.c", PATIENT, SELF, 403),
         ("patient/Observation.cr patient/Provenance.c", PATIENT, OTHER, 403),
         ("patient/Observation.cr", PATIENT, SELF, 403),
         ("user/Observation.cr user/Provenance.rs", DOCTOR, OTHER, 403),

@@ -75,8 +75,7 @@ CASES: list[tuple[str, str, dict[str, Any], str]] = [
     ("patient", "", of("DocumentReference", subject=ANA, author=[DOC]), "rs"),
     ("patient", "patient rule 7", of("Patient", id="ana"), "rus"),
     ("patient", "", of("Patient", id="bob"), ""),
-    ("patient", "patient rule 8", of("Provenance", target=[ANA], agent=[{"who": ANA}]), "crs"),
-    ("patient", "", of("Provenance", target=[ANA], agent=[{"who": DOC}]), "rs"),
+    ("patient", "", of("Provenance", target=[ANA], agent=[{"who": ANA}]), "rs"),
     ("patient", "", of("Provenance", target=[patient("bob")], agent=[{"who": ANA}]), ""),
 ]  # fmt: skip
 
