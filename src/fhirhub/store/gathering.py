@@ -46,7 +46,7 @@ class Gathering:
         line = self._lines.get(sql)
         if line is None:
             line = self._lines[sql] = _Line()
-        if line.flying >= FLIGHTS:
+        if line.flying >= FLIGHTS and values:
             future: asyncio.Future[Rows | None] = asyncio.get_running_loop().create_future()
             line.waiting.append((values, future))
             rows = await future
