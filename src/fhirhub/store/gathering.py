@@ -21,6 +21,8 @@ FLIGHTS = 2
 """Statements of one text that are under way at once before others wait."""
 TOGETHER = 32
 """Statements that leave as one at most."""
+_BARE = re.compile(r"\$\d+(?![\d:])")
+"""An argument whose type is not told."""
 _ARGUMENT = re.compile(r"\$(\d+)::(double precision|[a-z]+)(\[\])?")
 Rows = Sequence[asyncpg.Record]
 
@@ -42,11 +44,11 @@ class Gathering:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def fetch(self, sql: str, *values: Any) -> Rows:
-        """The rows of ``sql``, whose arguments are all written ``$n::type``."""
+        """The rows of ``sql``; it leaves with others only if its arguments are all written ``$n::type``."""
         line = self._lines.get(sql)
         if line is None:
             line = self._lines[sql] = _Line()
-        if line.flying >= FLIGHTS and values:
+        if line.flying >= FLIGHTS and values and is_typed(sql):
             future: asyncio.Future[Rows | None] = asyncio.get_running_loop().create_future()
             line.waiting.append((values, future))
             rows = await future
@@ -93,6 +95,12 @@ class Gathering:
                 if not future.done():
                     future.set_result(rows)
             self._landed(sql, line)
+
+
+@lru_cache(maxsize=1000)
+def is_typed(sql: str) -> bool:
+    """Whether the types of all arguments of ``sql`` are told."""
+    return _BARE.search(sql) is None
 
 
 @lru_cache(maxsize=1000)

@@ -41,9 +41,9 @@ select k.key, t.rid
 from unnest($1::bigint[], $2::smallint[]) as k (key, rt)
 cross join lateral (
     select t.rid from token t{join} where t.rt = k.rt and t.key = k.key and {test}
-    order by t.date desc, t.rid desc limit $3
+    order by t.date desc, t.rid desc limit $3::bigint
 ) as t
-limit $3
+limit $3::bigint
 """
 
 

@@ -11,8 +11,8 @@ from fhirhub.store.asked import Asked
 from fhirhub.store.plan import Plan
 from fhirhub.store.walks import Position
 
-SHORT = 1000.0
-"""Index entries up to which a statement is: they take about a millisecond."""
+SHORT = 2500.0
+"""Index entries up to which a statement is: they take a few milliseconds."""
 ROWS = 50
 """Matches of a page up to which it is."""
 CAPACITY = 1000

@@ -182,7 +182,7 @@ class Searcher:
         if ready.after is None:
             self._links(page, rows, plan, position, more, ready.width, asked)
         if request.includes and rows:
-            await self._include(page, rows, (plan, position, ready.after), asked, fetch)
+            await self._include(page, rows, (plan, position, ready.after), asked, run)
         return page
 
     async def _include(
