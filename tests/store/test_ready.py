@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fhirhub.search.request import SearchRequest
+from fhirhub.store.resolve import RESOLVE
 from fhirhub.store.search import Searcher
 from property.rig import Rig
 from store.test_codings import two
@@ -118,3 +119,37 @@ async def test_only_the_very_request_is_known_again(fresh_dsn: str) -> None:
                 here, here.request("Observation", (("date", ("2020", "2019")[number % 2]),))
             )
             assert found == ({"old"} if number % 2 == 0 else set())
+
+
+async def test_nothing_is_kept_under_a_stamp_that_came_while_it_was_made(fresh_dsn: str) -> None:
+    async with two(fresh_dsn) as (here, there):
+        await there.put({"resourceType": "Patient", "id": "here"})
+        searcher = here.store.searcher
+        request = here.request("Observation", (("subject", "Patient/here"),))
+        other = here.request("Observation", (("date", "2020"),))
+
+        async def fetch(sql: str, *values: Any) -> Sequence[Any]:
+            found = await here.store.fetch(sql, *values)
+            if sql == RESOLVE:
+                searcher.statistics.edition += 1
+                await searcher.search(other, here.store.fetch)
+            return found
+
+        await searcher.search(request, fetch)
+        assert searcher.again.get(other, searcher._stamp) is not None  # noqa: SLF001
+        assert searcher.again.get(request, searcher._stamp) is None  # noqa: SLF001
+        await searcher.search(request, fetch)
+        assert searcher.again.get(request, searcher._stamp) is not None  # noqa: SLF001
+
+
+async def test_of_what_is_long_nothing_is_kept(fresh_dsn: str) -> None:
+    async with two(fresh_dsn) as (here, _):
+        await here.put(observation("old"))
+        searcher = here.store.searcher
+        for long in (False, True):
+            text = "x" * (20_000 if long else 10)
+            for _ in range(2):
+                request = here.request("Observation", (("identifier", f"urn:a|{text}"),))
+                assert (await ask(here, request))[0] == set()
+                kept = searcher.again.get(request, searcher._stamp)  # noqa: SLF001
+                assert (kept is None) == long

@@ -37,16 +37,22 @@ class Understood:
     def keep(self, asked: Asked, request: SearchRequest) -> None:
         """Remember ``request``, if it will always mean the same and is not long."""
         parameters = asked[1]
-        size = _size(parameters)
+        size = size_of(parameters)
         if size > LONG or any(BY_THE_CLOCK.search(value) for _, value in parameters):
             return
         self._room -= size
         if len(self._known) >= CAPACITY or self._room < 0:
             for old in list(self._known)[: (len(self._known) + 1) // 2]:
                 del self._known[old]
-                self._room += _size(old[1])
+                self._room += size_of(old[1])
         self._known[asked] = request
 
 
-def _size(parameters: Parameters) -> int:
+def is_long(request: SearchRequest) -> bool:
+    """Whether nothing is to be kept of ``request``, which is not kept itself: a form may hold megabytes."""
+    return size_of(request.applied) > LONG
+
+
+def size_of(parameters: Parameters) -> int:
+    """Characters of ``parameters``."""
     return sum([len(name) + len(value) for name, value in parameters])

@@ -7,12 +7,15 @@ from typing import Any
 
 from fhirhub.errors import Issue
 from fhirhub.search.request import SearchRequest
+from fhirhub.search.understood import is_long
 from fhirhub.store.asked import Asked
 from fhirhub.store.plan import Plan
 from fhirhub.store.walks import Position
 
 SHORT = 2500.0
 """Index entries up to which a statement is: they take a few milliseconds."""
+LONG = 10_000
+"""Characters of a statement up to which it is: the text for many is made for each, and kept."""
 ROWS = 50
 """Matches of a page up to which it is."""
 CAPACITY = 1000
@@ -47,7 +50,7 @@ class Ready:
     def is_short(self) -> bool:
         """Whether others may be made to wait for it."""
         few = self.cost + self.counted <= SHORT and self.asked.request.count <= ROWS
-        return few and self.sql != "" and self.position is None
+        return few and 0 < len(self.sql) <= LONG and self.position is None
 
 
 class Again:
@@ -70,10 +73,12 @@ class Again:
         # No other object can have its place while it is kept.
         return self._kept.get(id(request))
 
-    def keep(self, ready: Ready) -> None:
-        """Remember ``ready``, if it will be right again."""
+    def keep(self, ready: Ready, stamp: tuple[Any, ...]) -> None:
+        """Remember ``ready``, which was made under ``stamp``, if it will be right again."""
         if (
-            not ready.asked.lasts
+            stamp != self._stamp
+            or not ready.asked.lasts
+            or is_long(ready.asked.request)
             or ready.position is not None
             or (ready.plan and ready.plan.kind == "ranked")
         ):

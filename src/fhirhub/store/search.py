@@ -126,6 +126,7 @@ class Searcher:
         self, request: SearchRequest, fetch: Fetch, *, keep: bool, remembering: bool = False
     ) -> Ready:
         """The statement of the page that ``request`` asks for. Raises BadRequest for what is too costly."""
+        stamp = self._stamp
         asked = await self.asked(request, fetch, keep=keep, remembering=remembering)
         counting_only = request.summary == "count" or request.count == 0
         how = "accurate" if counting_only and request.total == "none" else request.total
@@ -145,7 +146,7 @@ class Searcher:
             plan, position, after = await self.place(asked, fetch)
             sql, values, width = self.statement(asked, plan, position, count=exact)
             made = Ready(asked, sql, values, exact, plan, width, 0.0, counted, position, after, total, notes)
-        self.again.keep(made)
+        self.again.keep(made, stamp)
         return made
 
     async def _page(self, ready: Ready, fetch: Fetch, run: Fetch) -> Page | None:
@@ -408,10 +409,10 @@ class Searcher:
 
         Raises BadRequest for what is too costly.
         """
-        found = self.templates.outline(asked, count)
+        found, stamp = self.templates.outline(asked, count), self._stamp
         if found is not None:
             outline, keys = found
-            template = self.templates.get(outline, self._stamp)
+            template = self.templates.get(outline, stamp)
             if template is not None:
                 return template.plan, template.entries, (template.sql, template.values(keys), template.width)
         plan, _, _ = await self.place(asked, fetch)
@@ -421,7 +422,7 @@ class Searcher:
             return plan, cost.entries, self.statement(asked, plan, None, count=count)
         sql, slots, width = self.statement(slotted(asked, keys), plan, None, count=count)
         template = Template(plan, cost.entries, sql, width, tuple(map(fill, slots)))
-        self.templates.keep(outline, template)
+        self.templates.keep(outline, template, stamp)
         return plan, cost.entries, (sql, template.values(keys), width)
 
     def statement(

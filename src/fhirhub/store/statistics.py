@@ -103,7 +103,6 @@ class Statistics:
 
     async def refresh(self, fetch: Fetch) -> None:
         """Read the statistics anew."""
-        self.edition += 1
         self.trigrams = await trigrams(fetch)
         self.words = {(row["part"], row["column"]): _vocabulary(row) for row in await fetch(WORDS)}
         frequent: dict[int, float] = {}
@@ -123,6 +122,8 @@ class Statistics:
                 rt: share * row["total"]
                 for rt, share in zip(row["types"] or (), row["shares"] or (), strict=True)
             }
+        # Last: what was made while some of them were still the old ones is made anew, too.
+        self.edition += 1
 
     def size(self, rt: int) -> float:
         """Resources of type number ``rt``, of all types for 0."""

@@ -153,6 +153,8 @@ class Templates:
         found += [
             list(each) if isinstance(each, tuple) else each for _, values in asked.recalled for each in values
         ]
+        if len(found) > PLACES:
+            return None
         forward = any(not each.reverse for each in request.includes)
         known = len(asked.remembered), tuple([sql for sql, _ in asked.recalled])
         return (request.type, request.sort, request.count, forward, count, known, shapes), found
@@ -196,9 +198,9 @@ class Templates:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def keep(self, outline: Outline, template: Template) -> None:
-        """Keep a statement."""
-        if len(template.sql) > LONG:
+    def keep(self, outline: Outline, template: Template, stamp: tuple[Any, ...]) -> None:
+        """Keep a statement that was made under ``stamp``."""
+        if stamp != self._stamp or len(template.sql) > LONG:
             return
         if len(self._kept) >= CAPACITY:
             self._kept.clear()

@@ -6,6 +6,7 @@ from fhirhub.auth.access import Access
 from fhirhub.definitions.tables import Definitions
 from fhirhub.search.narrowing import narrowed
 from fhirhub.search.request import SearchRequest
+from fhirhub.search.understood import is_long
 
 CAPACITY = 1000
 """Searches that are kept; the older half goes when there are more."""
@@ -28,6 +29,8 @@ class Narrowings:
         if found is not None and found[0] is request and found[1] is access and found[2] is definitions:
             return found[3]
         made = narrowed(request, access.sight, definitions, access.require)
+        if is_long(request):
+            return made
         if len(self._kept) >= CAPACITY:
             for old in list(self._kept)[: CAPACITY // 2]:
                 del self._kept[old]

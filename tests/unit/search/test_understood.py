@@ -79,4 +79,4 @@ def test_long_ones_take_their_room(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(200):
         ask(parser, ("code", f"{number}" * 8))
     kept = [each for each in parser._understood._known]  # noqa: SLF001
-    assert 1 <= sum(module._size(each[1]) for each in kept) <= 100  # noqa: SLF001
+    assert 1 <= sum(module.size_of(each[1]) for each in kept) <= 100
