@@ -14,9 +14,10 @@ The hash is BLAKE2b keyed with a secret of the store, so nobody can construct tw
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
+
+from fhirhub.search.keeping import keeping
 
 VALUE_BITS = 49
 VALUE_MASK = (1 << VALUE_BITS) - 1
@@ -28,7 +29,7 @@ STRING_LENGTH = 200
 """Normalised strings are indexed up to this many characters."""
 
 
-@lru_cache(maxsize=16384)
+@keeping(16384)
 def hash49(value: str, secret: bytes) -> int:
     """The 49-bit keyed hash of ``value``."""
     digest = blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8, key=secret).digest()
@@ -63,7 +64,7 @@ UCUM code, hash of the unit).
 """
 
 
-@lru_cache(maxsize=65536)
+@keeping(65536, text=1)
 def phrase(pid: int, text: str, raw: str, key: int) -> tuple[int, Phrase]:
     """A phrase and the hash it is filed under (no secret: only equal phrases are meant to have equal hashes)."""
     spelt = f"{pid}\0{text}\0{raw}\0{key}".encode("utf-8", "surrogatepass")

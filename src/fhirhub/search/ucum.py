@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from fhirhub.search.keeping import keeping
+
 SYSTEM = "http://unitsofmeasure.org"
 
 Dimension = tuple[tuple[str, int], ...]
@@ -224,7 +226,7 @@ def _atom(symbol: str) -> Unit | None:
     return Unit(Fraction(defined[0]) * unit.factor, unit.dimension)
 
 
-@lru_cache(maxsize=4096)
+@keeping(4096)
 def read(code: str) -> Unit | None:
     """The unit of a UCUM code; None when it is none, or one that is not known here."""
     if not code or len(code) > _LONGEST:

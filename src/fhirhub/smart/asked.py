@@ -14,6 +14,7 @@ from fhirhub.auth.criteria import Criteria
 from fhirhub.auth.negotiation import negotiate
 from fhirhub.auth.scope import Scope, ScopeError, narrowed, parse
 from fhirhub.definitions.tables import load
+from fhirhub.search.keeping import keeping
 from fhirhub.search.parse import SearchParser
 from fhirhub.smart.categories import CATEGORIES, TYPES
 
@@ -31,7 +32,7 @@ PLAIN = {
 _VERBS = (("c", "add"), ("r", "read"), ("s", "search"), ("u", "change"), ("d", "delete"))
 
 
-@lru_cache(maxsize=4096)
+@keeping(4096)
 def understood(word: str) -> Scope | None:
     """The scope ``word``; None when it means nothing here."""
     try:

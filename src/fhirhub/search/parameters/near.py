@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fhirhub.search import ucum
-from fhirhub.search.parameters.base import Context, Emit, Query, any_of, refuse, split, unescape
+from fhirhub.search.parameters.base import Context, Emit, Query, any_of, refuse, shortened, split, unescape
 from fhirhub.search.parameters.number import as_float
 from fhirhub.search.predicate import And, Bound, Near, Predicate, Quantity
 from fhirhub.search.rows import Rows, range_key
@@ -92,7 +92,7 @@ def _one(expression: str, pid: int, value: str, query: Query) -> Predicate:
 def _metres_of(expression: str, code: str) -> float:
     unit = ucum.read(code or "km")
     if unit is None or unit.dimension != (("m", 1),):
-        raise refuse(expression, f"{code!r} is no UCUM unit of length; write km, m or [mi_i]")
+        raise refuse(expression, f"{shortened(code)!r} is no UCUM unit of length; write km, m or [mi_i]")
     return float(unit.factor)
 
 

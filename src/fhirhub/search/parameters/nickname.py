@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from fhirhub.search.keeping import keeping
 from fhirhub.search.parameters import phonetic
 from fhirhub.search.parameters.base import Facet, Query, any_of, refuse, too_costly, unescape
 from fhirhub.search.parameters.string import normalised
@@ -51,7 +52,7 @@ def _facts() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     return short, full
 
 
-@lru_cache(maxsize=4096)
+@keeping(4096)
 def related(name: str) -> tuple[str, ...]:
     """The normalised ``name`` and those that belong to it, sorted; it alone when nothing is known of it."""
     short, full = _facts()

@@ -8,10 +8,10 @@ alike. Words of other scripts stand for themselves. Every word asked for must oc
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Any
 
 from fhirhub.definitions.tables import OWN
+from fhirhub.search.keeping import keeping
 from fhirhub.search.parameters.base import NUL, Context, Emit, Facet, Query, any_of, refuse
 from fhirhub.search.parameters.string import normalised
 from fhirhub.search.predicate import And, Keys, Predicate
@@ -49,7 +49,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 _TWICE = re.compile(r"(.)\1+")
 
 
-@lru_cache(maxsize=16384)
+@keeping(16384)
 def sound(word: str) -> str:
     """What the normalised ``word`` sounds like."""
     if not _LATIN.fullmatch(word):

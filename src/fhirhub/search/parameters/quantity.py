@@ -9,12 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from typing import Any
 
 from fhirhub.fhirpath.compile import Route
 from fhirhub.search import ucum
-from fhirhub.search.parameters.base import Context, Emit, Facet, Query, any_of, refuse, split, unescape
+from fhirhub.search.keeping import keeping
+from fhirhub.search.parameters.base import (
+    Context,
+    Emit,
+    Facet,
+    Query,
+    any_of,
+    refuse,
+    shortened,
+    split,
+    unescape,
+)
 from fhirhub.search.parameters.number import (
     Interval,
     Searched,
@@ -44,7 +54,7 @@ UNITS = 0
 """The pid under which units stand in the dictionary of phrases."""
 
 
-@lru_cache(maxsize=4096)
+@keeping(4096)
 def unit_phrase(code: str, secret: bytes) -> tuple[int, Phrase] | None:
     """The phrase that says what the unit ``code`` measures; None when UCUM does not know it."""
     unit = ucum.read(code)
@@ -163,12 +173,15 @@ def compare(key: int, routes: Sequence[Route], expression: str, text: str, query
     pieces = [unescape(piece) for piece in split(text, "|")]
     if len(pieces) not in (1, 3):
         raise refuse(
-            expression, f"write a quantity as number, number|system|code or number||unit, not {text!r}"
+            expression,
+            f"write a quantity as number, number|system|code or number||unit, not {shortened(text)!r}",
         )
     searched = parse_number(expression, pieces[0])
     unit = unit_hash(pieces[2], query.secret) if len(pieces) == 3 and pieces[2] else None
     if unit is None and len(pieces) == 3 and pieces[1]:
-        raise refuse(expression, f"{text!r} names a system of units but no unit; write number|system|code")
+        raise refuse(
+            expression, f"{shortened(text)!r} names a system of units but no unit; write number|system|code"
+        )
     if unit is not None and pieces[1] in ("", ucum.SYSTEM) and ucum.read(pieces[2]) is not None:
         points = are_points(routes)
         return Measure(key, searched.prefix, searched.value, searched.half, pieces[2], unit, points)

@@ -25,6 +25,7 @@ from fhirhub.search.parameters.base import (
     Query,
     any_of,
     refuse,
+    shortened,
     split,
     unescape,
 )
@@ -192,7 +193,9 @@ def resolve(
                 return [], []
         return [], [text]
     if not _ID.fullmatch(text):
-        raise refuse(facet.expression, f"{text!r} is no reference; write Type/id, id or an absolute url")
+        raise refuse(
+            facet.expression, f"{shortened(text)!r} is no reference; write Type/id, id or an absolute url"
+        )
     matches = [(target, text) for target in allowed(facet, query)]
     if facet.canonical:
         return [], [text, *(f"{base}/{target}/{id}" for base in query.bases for target, id in matches)]

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from fhirhub.fhirpath.compile import Route
+from fhirhub.search.keeping import keeping
 from fhirhub.search.parameters.base import Context, Emit, Facet, Query, any_of, refuse, too_costly, unescape
 from fhirhub.search.predicate import And, Keys, Predicate, Text
 from fhirhub.search.rows import STRING_LENGTH, Rows, hashed_key, range_key
@@ -32,7 +32,7 @@ _PLAIN = frozenset(("string", "markdown", "code", "id", "uri", "url", "canonical
 _ASCII = {n: " " for n in range(128) if not chr(n).isalnum()}
 
 
-@lru_cache(maxsize=16384)
+@keeping(16384)
 def normalised(value: str) -> str:
     """``value`` as it is compared: no accents, case or punctuation; single blanks; whole (not cut to length).
 

@@ -10,11 +10,11 @@ they are called, for ``:text``; a concept without codings has a row for its text
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
 from typing import Any
 
 from fhirhub.definitions.tables import Definitions
 from fhirhub.fhirpath.compile import Route, follow
+from fhirhub.search.keeping import keeping
 from fhirhub.search.parameters.base import (
     NUL,
     Context,
@@ -99,7 +99,7 @@ def speller(type_name: str) -> Spell | None:
     return _bare if type_name in BARE else None
 
 
-@lru_cache(maxsize=16384)
+@keeping(16384, text=1)
 def _code_keys(
     pid: int, system: str | None, code: str | None, secret: bytes
 ) -> tuple[int | None, tuple[tuple[int, int], ...]]:
@@ -113,7 +113,7 @@ def _code_keys(
     return exact, tuple((hashed_key(pid, umbrella, secret), exact) for umbrella in umbrellas)
 
 
-@lru_cache(maxsize=16384)
+@keeping(16384, text=1)
 def _called(pid: int, text: str, key: int) -> tuple[int, Phrase]:
     """The phrase that says that what stands under ``key`` is called ``text``."""
     return phrase(pid, normalised(text)[:STRING_LENGTH], text, key)

@@ -8,11 +8,11 @@ once in the dictionary of phrases, for searches by hierarchy: ``:below`` finds w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from fhirhub.fhirpath.compile import Route
-from fhirhub.search.parameters.base import Context, Emit, Facet, Query, any_of, refuse, unescape
+from fhirhub.search.keeping import keeping
+from fhirhub.search.parameters.base import Context, Emit, Facet, Query, any_of, refuse, shortened, unescape
 from fhirhub.search.predicate import Below, Keys, Predicate
 from fhirhub.search.rows import Phrase, Rows, hashed_key, phrase
 
@@ -29,7 +29,7 @@ def uri_spellings(value: str, type_name: str) -> tuple[str, ...]:
     return (value,)
 
 
-@lru_cache(maxsize=16384)
+@keeping(16384, text=1)
 def _filed(pid: int, text: str, secret: bytes) -> tuple[int, int, Phrase]:
     """Key and phrase of one spelling of a uri."""
     key = hashed_key(pid, text, secret)
@@ -77,7 +77,7 @@ def related(facet: Facet, modifier: str, texts: Sequence[str], query: Query) -> 
     """``:above`` and ``:below`` of any of ``texts``."""
     for text in texts:
         if "://" not in text:
-            what = f"{facet.code}:{modifier} is for urls; {text!r} has no path of segments"
+            what = f"{facet.code}:{modifier} is for urls; {shortened(text)!r} has no path of segments"
             raise refuse(facet.expression, what)
     if modifier == "below":
         return any_of([Below(facet.pid, text[:URI_LENGTH]) for text in texts])
