@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 LONG = 1000
 """Characters of a text whose result is not kept."""
@@ -19,7 +19,7 @@ def keeping(most: int, text: int = 0) -> Callable[[Callable[P, R]], Callable[P, 
     text, are short."""
 
     def kept(function: Callable[P, R]) -> Callable[P, R]:
-        found = lru_cache(maxsize=most)(function)
+        found = cast(Callable[P, R], lru_cache(maxsize=most)(function))
         last = text + 1
 
         @wraps(function)
