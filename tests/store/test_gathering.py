@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
 import pytest
 import pytest_asyncio
 
+import fhirhub.store.gathering as module
+from fhirhub.search.predicate import Predicate
 from fhirhub.store.engine import Lane
 from fhirhub.store.gathering import FLIGHTS, TOGETHER, Gathering
+from store.test_codings import two
 
 
 class Counted(Lane):
@@ -80,3 +84,43 @@ async def test_who_goes_away_holds_up_nobody(lane: Counted, size: int, gone: int
     assert isinstance(found.pop(gone), asyncio.CancelledError)
     assert [each[0]["n"] for each in found] == [n for n in range(size) if n != gone]
     assert not gathering._lines  # noqa: SLF001
+
+
+async def test_nobody_waits_for_the_like_of_what_was_slow(
+    lane: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SLOW", 0.05)
+    gathering = Gathering(lane)
+    sql = "select $1::bigint as n, pg_sleep($1::bigint * 0.1)"
+    slow = [asyncio.create_task(gathering.fetch(sql, 1)) for _ in range(FLIGHTS)]
+    await asyncio.sleep(0)
+    found = await asyncio.gather(*(gathering.fetch(sql, 0) for _ in range(5)), *slow)
+    assert [rows[0]["n"] for rows in found] == [0] * 5 + [1] * FLIGHTS
+    assert set(lane.asked) == {sql} and not gathering._lines  # noqa: SLF001
+    lane.asked.clear()
+    await asyncio.gather(*(gathering.fetch(sql, 0) for _ in range(8)))
+    assert lane.asked == [sql] * 8
+    gathering._apart[sql] = 0.0  # noqa: SLF001
+    lane.asked.clear()
+    await asyncio.gather(*(gathering.fetch(sql, 0) for _ in range(8)))
+    assert len(lane.asked) < 8
+
+
+async def test_what_is_looked_up_for_includes_stays_alone(
+    fresh_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads rows by their place is not given wider ones."""
+    async with two(fresh_dsn) as (rig, _):
+        subject = {"reference": "Patient/a"}
+        coding = {"coding": [{"system": "urn:c", "code": "x"}]}
+        await rig.put({"resourceType": "Patient", "id": "a", "maritalStatus": coding})
+        await rig.put({"resourceType": "Condition", "id": "c", "subject": subject, "code": coding})
+
+        def shows(type: str) -> Predicate:
+            return rig.request(type, (("code", "x"),) if type == "Condition" else ()).where
+
+        request = rig.request("Patient", (("_revinclude", "Condition:subject"),))
+        monkeypatch.setattr(module, "FLIGHTS", 1)
+        asked = [replace(request, within=shows) for _ in range(10)]
+        pages = await asyncio.gather(*map(rig.store.search, asked))
+        assert [[each.id for each in page.included] for page in pages] == [["c"]] * 10

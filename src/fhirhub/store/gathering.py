@@ -21,6 +21,12 @@ FLIGHTS = 2
 """Statements of one text that are under way at once before others wait."""
 TOGETHER = 32
 """Statements that leave as one at most."""
+SLOW = 1.0
+"""Seconds that nothing short takes: what does was misjudged, and nobody else is to wait for its like."""
+APART = 60.0
+"""Seconds for which all of that text leave by themselves."""
+MISJUDGED = 1000
+"""Texts of which that is remembered; all are forgotten when there are more."""
 _BARE = re.compile(r"\$\d+(?![\d:])")
 """An argument whose type is not told."""
 _ARGUMENT = re.compile(r"\$(\d+)::(double precision|[a-z]+)(\[\])?")
@@ -41,10 +47,14 @@ class Gathering:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
         self._lines: dict[str, _Line] = {}
+        self._apart: dict[str, float] = {}
+        """Texts that turned out not to be short, and until when they leave alone."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def fetch(self, sql: str, *values: Any) -> Rows:
         """The rows of ``sql``; it leaves with others only if its arguments are all written ``$n::type``."""
+        if sql in self._apart and self._is_apart(sql):
+            return await self._lane.fetch(sql, *values)
         line = self._lines.get(sql)
         if line is None:
             line = self._lines[sql] = _Line()
@@ -55,15 +65,30 @@ class Gathering:
             if rows is not None:
                 return rows
         line.flying += 1
+        started = asyncio.get_running_loop().time()
         try:
             return await self._lane.fetch(sql, *values)
         finally:
-            self._landed(sql, line)
+            self._landed(sql, line, started)
 
-    def _landed(self, sql: str, line: _Line) -> None:
+    def _is_apart(self, sql: str) -> bool:
+        if asyncio.get_running_loop().time() < self._apart[sql]:
+            return True
+        del self._apart[sql]
+        return False
+
+    def _landed(self, sql: str, line: _Line, started: float) -> None:
         """One is back: those who wait go next, a single one by itself."""
         line.flying -= 1
         line.waiting = [each for each in line.waiting if not each[1].done()]
+        now = asyncio.get_running_loop().time()
+        if now - started > SLOW:
+            if len(self._apart) >= MISJUDGED:
+                self._apart.clear()
+            self._apart[sql] = now + APART
+            for _, future in line.waiting:
+                future.set_result(None)
+            line.waiting = []
         batch, line.waiting = line.waiting[:TOGETHER], line.waiting[TOGETHER:]
         if len(batch) > 1:
             line.flying += 1
@@ -80,6 +105,7 @@ class Gathering:
     ) -> None:
         # None sends each on its way alone: what fails together, or is broken off, is no empty page.
         found: Sequence[Any] = [None for _ in batch]
+        started = asyncio.get_running_loop().time()
         try:
             text, arrays = common(sql)
             columns = zip(arrays, zip(*[values for values, _ in batch], strict=True), strict=True)
@@ -94,7 +120,7 @@ class Gathering:
             for (_, future), rows in zip(batch, found, strict=True):
                 if not future.done():
                     future.set_result(rows)
-            self._landed(sql, line)
+            self._landed(sql, line, started)
 
 
 @lru_cache(maxsize=1000)

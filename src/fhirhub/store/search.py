@@ -183,7 +183,7 @@ class Searcher:
         if ready.after is None:
             self._links(page, rows, plan, position, more, ready.width, asked)
         if request.includes and rows:
-            await self._include(page, rows, (plan, position, ready.after), asked, run)
+            await self._include(page, rows, (plan, position, ready.after), asked, fetch, run)
         return page
 
     async def _include(
@@ -193,6 +193,7 @@ class Searcher:
         place: tuple[Plan, Position | None, int | None],
         asked: Asked,
         fetch: Fetch,
+        run: Fetch,
     ) -> None:
         """Add what the includes find; a page that goes on with them has no matches of its own."""
         plan, position, after = place
@@ -202,7 +203,7 @@ class Searcher:
         ]
         within = self.within(asked.request, fetch)
         secret = self.deferred.secret
-        found = await include(self.definitions, asked.request.includes, heads, fetch, after, within, secret)
+        found = await include(self.definitions, asked.request.includes, heads, run, after, within, secret)
         page.included = found.resources
         if found.is_cut:
             text = f"The includes of this page come to more than {FOUND} resources, which is where they end."
