@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+import fhirhub.store.reindex as reindex_module
 import fhirhub.store.totals as totals_module
 from fhirhub.search.predicate import And, Keys
 from fhirhub.search.request import SearchRequest
@@ -177,3 +178,26 @@ async def test_a_count_beside_writers_is_that_of_its_moment(rig: Rig) -> None:
 
     await asyncio.gather(watch(), watch(), *(write(seed) for seed in range(5)))
     await check(rig, "Observation?")
+
+
+async def test_no_count_outlives_a_reindex_that_was_broken_off(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query, rng = "Observation?code=http://x|b", Random(4)
+    for number in range(20):
+        await rig.put(observation(f"o{number}", rng))
+    await rig.store.fetch("delete from token")
+    await rig.store.fetch("update resource set keys = '{}'")
+    await long_ago(rig)
+    assert await count(rig, query) == 0
+    replaced = reindex_module._replace  # noqa: SLF001
+
+    async def killed(store: Store, change: Change) -> bool:
+        await replaced(store, change)
+        raise ConnectionError
+
+    monkeypatch.setattr(reindex_module, "_replace", killed)
+    with pytest.raises(ConnectionError):
+        await reindex(rig.store, types=("Observation",), bases=BASES)
+    await asyncio.sleep(0.5)
+    await check(rig, query)

@@ -63,6 +63,8 @@ async def reindex(
                 Change(REINDEX, type_, each.id, each, None, extractor.rows(json.parse(each.render()), bases))
                 for each in versions
             ]
+            # Before, too: whatever ends this in between leaves no count of what was there.
+            await store.fetch(CHANGED)
             overtaken = sum(await asyncio.gather(*(_replace(store, change) for change in changes)))
             await store.fetch(CHANGED)
             done.overtaken += overtaken
