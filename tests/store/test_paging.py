@@ -34,7 +34,10 @@ KINDS: dict[str, tuple[str, str]] = {
     "quantities": ("Observation?value-quantity=gt3", "range"),
     "strings": ("Observation?value-string=word", "range"),
     "alternatives": ("Observation?_filter=code eq a or value-quantity gt 3", "merged"),
-    "alternatives, oldest first": ("Observation?_filter=code eq a or value-string sw word&_sort=date", "merged"),
+    "alternatives, oldest first": (
+        "Observation?_filter=code eq a or value-string sw word&_sort=date",
+        "merged",
+    ),
     "gathered": ("Observation?code=a,b&_sort=value-quantity,-date", "sort"),
     "gathered by id": ("Observation?_sort=-_id", "sort"),
     "gathered by several": (
