@@ -14,12 +14,13 @@ from attacks.cast import TYPES
 from attacks.rig import GRANTS, ROOT, Rig, attack, store
 from attacks.vectors import Attempt, everything, forgeries
 from conftest import BASE
+from fhirhub.auth.access import Access
 from fhirhub.search import narrowing
 from fhirhub.search.across import combined
 from fhirhub.search.request import SearchRequest
 from fhirhub.search.sight import ALL, NONE, Sight, both
 from fhirhub.store.records import Change, Stored
-from fhirhub.view import view
+from fhirhub.view.narrowings import Narrowings
 from fhirhub.view.view import View
 from fhirhub.view.writing import WriteRules
 from searching import definitions
@@ -66,18 +67,28 @@ def _without_includes(request: SearchRequest, *others: Any) -> SearchRequest:
     return replace(narrowing.narrowed(request, *others), within=None)
 
 
+def _by(instead: Any) -> Any:
+    """What narrows a search in place of the real thing; nothing of it is kept for later tests."""
+
+    def of(self: Narrowings, request: SearchRequest, access: Access, definitions: Any) -> SearchRequest:
+        made: SearchRequest = instead(request, access.sight, definitions, access.require)
+        return made
+
+    return of
+
+
 @pytest.mark.parametrize(
     ("place", "name", "instead", "families"),
     [
         (View, "_visible", _seen, {"1 read", "10 batch of 1 read"}),
         (
-            view,
-            "narrowed",
-            _as_it_was,
+            Narrowings,
+            "of",
+            _by(_as_it_was),
             {"6 search", "6 reference", "4 totals", "5 text", "5 filter", "7 compartment"},
         ),
-        (view, "narrowed", _matches_only, {"3 chain over a bridge", "3 has"}),
-        (view, "narrowed", _without_includes, {"2 include over a bridge", "2 revinclude"}),
+        (Narrowings, "of", _by(_matches_only), {"3 chain over a bridge", "3 has"}),
+        (Narrowings, "of", _by(_without_includes), {"2 include over a bridge", "2 revinclude"}),
     ],
     ids=["reads", "searches", "operands", "includes"],
 )
